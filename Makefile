@@ -1,0 +1,53 @@
+# Every target is one line of what it does; `make help` prints them. Python 3.11 or newer and make are all that is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format conformance clients faults image soak clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+serve: .venv/serve ## run the registry on 127.0.0.1:5000 with its data in ./data (settings: ENTREPOT_*)
+	@exec $(BIN)/entrepot serve
+
+test: .venv/dev ## units, protocol tables, properties, races and kill points: no root, under five minutes
+	$(BIN)/pytest
+
+check: .venv/dev ## the gate of style, types, imports and shape
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests/test_shape.py tests/test_docs.py tests/test_spec.py
+
+format: .venv/dev ## let ruff format the code and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+conformance: .venv/dev ## the official OCI conformance suite in four runs (needs Go)
+	$(BIN)/python conformance/run.py
+
+clients: .venv/dev ## real clients of two generations (needs root on Debian 12 and .ci/install)
+	tests/clients/run
+
+faults: .venv/dev ## power loss, full disks, memory, start-up work (needs root, fuse3 and strace)
+	$(BIN)/pytest -q tests/faults
+
+image: ## build the container image (needs a container builder)
+	docker build -t entrepot .
+
+soak: .venv/dev ## ten minutes of pushes, pulls and kills
+	$(BIN)/python tests/soak/run.py --minutes 10
+
+clean: ## remove the virtual environment and caches, never data
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+
+.venv/serve: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing Entrepot into .venv (once) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/serve
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,108 @@
+"""Blobs over HTTP: download, with ranges; delete."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from registry.api.call import Call
+from registry.api.ranges import MultipartRanges, parse_ranges
+from registry.blobs import Blobs
+from registry.oci.names import parse_digest
+from registry.oci.preconditions import parse_entity_tags
+from storage.blobstore import ByteRange, OpenBlob
+from storage.digest import Digest
+
+_MEDIA_TYPE = "application/octet-stream"
+
+
+class BlobResponse(Response):
+    """Streams an opened blob and closes it. The status and every length are known before the first byte goes out."""
+
+    def __init__(self, blob: OpenBlob, ranges: list[ByteRange], headers: dict[str, str]) -> None:
+        super().__init__(status_code=206 if ranges else 200, headers=headers)
+        del self.headers["content-length"]
+        self._blob = blob
+        self._content: AsyncIterator[bytes]
+        if len(ranges) > 1:
+            multipart = MultipartRanges(ranges, blob.size, secrets.token_hex(16))
+            self._describe(multipart.length, multipart.media_type)
+            self._content = multipart.read(blob)
+            return
+        whole = ranges[0] if ranges else ByteRange(0, blob.size - 1)
+        self._describe(whole.size, _MEDIA_TYPE)
+        self._content = blob.read(whole)
+        if ranges:
+            self.headers["Content-Range"] = f"bytes {whole.first}-{whole.last}/{blob.size}"
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for piece in self._content:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await self._blob.close()
+
+    def _describe(self, length: int, media_type: str) -> None:
+        self.headers["Content-Length"] = str(length)
+        self.headers["Content-Type"] = media_type
+
+
+class BlobEndpoints:
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def get(self, call: Call) -> Response:
+        """end-2."""
+        digest = parse_digest(call.target.reference)
+        headers = _headers(digest)
+        if _is_known(call.request, digest):
+            await self._blobs.get(call.repository, digest)
+            return Response(status_code=304, headers=headers)
+        blob = await self._blobs.open(call.repository, digest)
+        try:
+            return BlobResponse(blob, _ranges(call.request, digest, blob.size), headers)
+        except BaseException:
+            await blob.close()
+            raise
+
+    async def head(self, call: Call) -> Response:
+        """end-2. The bytes are looked at, too: a client that hears 200 does not push a damaged blob again."""
+        digest = parse_digest(call.target.reference)
+        blob = await self._blobs.open(call.repository, digest)
+        await blob.close()
+        if _is_known(call.request, digest):
+            return Response(status_code=304, headers=_headers(digest))
+        described = {"Content-Length": str(blob.size), "Content-Type": _MEDIA_TYPE}
+        return Response(headers=_headers(digest) | described)
+
+    async def delete(self, call: Call) -> Response:
+        """end-10."""
+        await self._blobs.delete(call.repository, parse_digest(call.target.reference), call.actor)
+        return Response(status_code=202)
+
+
+def _headers(digest: Digest) -> dict[str, str]:
+    return {
+        "Docker-Content-Digest": str(digest),
+        "ETag": f'"{digest}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+
+
+def _is_known(request: Request, digest: Digest) -> bool:
+    lines = request.headers.getlist("if-none-match")
+    tags = parse_entity_tags(",".join(lines)) if lines else frozenset()
+    return tags is None or str(digest) in tags
+
+
+def _ranges(request: Request, digest: Digest, size: int) -> list[ByteRange]:
+    condition = request.headers.get("if-range")
+    header = request.headers.get("range")
+    if header is None or (condition is not None and condition != f'"{digest}"'):
+        return []
+    return parse_ranges(header, size)

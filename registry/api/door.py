@@ -1,0 +1,81 @@
+"""The front door: every request passes here once on its way in and its answer once on its way out."""
+
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.api.bodies import drain
+from registry.api.observe import Observer, Record
+
+_DRAINED = 4 << 20  # bytes of a refused request's body that are read and forgotten
+_DRAIN_SECONDS = 2
+
+
+class Door:
+    """Wraps `app`: request ids, the headers that every answer carries, the log line and the counters."""
+
+    def __init__(self, app: ASGIApp, observer: Observer, new_id: Callable[[], str]) -> None:
+        self._app = app
+        self._observer = observer
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = Record(self._new_id(), client=scope["client"][0] if scope.get("client") else "")
+        record.has_whole_body = not _has_body(scope)
+        scope["entrepot.record"] = record
+        try:
+            await self._app(scope, _counted(receive, record), _marked(scope, receive, send, record))
+        except ClientDisconnect:
+            record.status = 499
+        finally:
+            self._observer.finish(scope, record)
+
+
+def _counted(receive: Receive, record: Record) -> Receive:
+    async def counting() -> Message:
+        message = await receive()
+        if message["type"] == "http.request":
+            record.received += len(message.get("body", b""))
+            record.has_whole_body = not message.get("more_body", False)
+        return message
+
+    return counting
+
+
+def _marked(scope: Scope, receive: Receive, send: Send, record: Record) -> Send:
+    async def marking(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=message.setdefault("headers", []))
+            headers["Docker-Distribution-API-Version"] = "registry/2.0"
+            headers["X-Content-Type-Options"] = "nosniff"
+            headers["X-Request-ID"] = record.request_id
+            if not record.has_whole_body and "connection" not in headers:
+                await _settle_body(scope, receive, headers, record)
+            record.status = message["status"]
+            record.media_type = headers.get("content-type", "")
+        elif scope["method"] != "HEAD":  # the server drops the body of its answer
+            record.sent += len(message.get("body", b""))
+        await send(message)
+
+    return marking
+
+
+async def _settle_body(scope: Scope, receive: Receive, headers: MutableHeaders, record: Record) -> None:
+    """The answer comes before the request's end: take the rest if it is short, else end the connection after it.
+
+    A client that waits for `100 Continue` must not be told to send what was refused already.
+    """
+    is_waiting = record.received == 0 and "expect" in Headers(scope=scope)
+    record.has_whole_body = not is_waiting and await drain(receive, _DRAINED, _DRAIN_SECONDS)
+    if not record.has_whole_body:
+        headers["Connection"] = "close"
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

@@ -1,0 +1,160 @@
+"""Manifests, tags and referrers over HTTP."""
+
+import json
+from urllib.parse import unquote_plus
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from registry.api.bodies import read_at_most
+from registry.api.call import Call
+from registry.api.paging import Page
+from registry.errors import (
+    ConditionFailed,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestTooLarge,
+    ManifestUnknown,
+    TooManyTags,
+)
+from registry.manifests import ManifestPush, Manifests
+from registry.metadata.manifests import Referrer
+from registry.oci.manifest import MOST_BYTES
+from registry.oci.media_types import OCI_INDEX
+from registry.oci.names import Reference, Tag, TagInvalid, parse_digest, parse_reference
+from registry.oci.preconditions import Preconditions, parse_entity_tags
+
+_MOST_TAGS = 100  # of one PUT; the spec demands ten
+
+
+class ManifestEndpoints:
+    """`idle_seconds`: a body from which nothing came for so long is given up."""
+
+    def __init__(self, manifests: Manifests, idle_seconds: float) -> None:
+        self._manifests = manifests
+        self._idle_seconds = idle_seconds
+
+    async def get(self, call: Call) -> Response:
+        """end-3. `Accept` is not looked at: a manifest has one form, and another would have another digest."""
+        try:
+            reference = parse_reference(call.target.reference)
+        except TagInvalid as problem:
+            raise ManifestUnknown(str(problem)) from None
+        manifest = await self._manifests.get(call.repository, reference)
+        headers = {"Docker-Content-Digest": manifest.digest, "ETag": f'"{manifest.digest}"'}
+        preconditions = _preconditions(call.request)
+        if not preconditions.match(manifest.digest):
+            raise ConditionFailed
+        if not preconditions.hold(manifest.digest):
+            return Response(status_code=304, headers=headers)
+        return Response(manifest.content, headers=headers | {"Content-Type": manifest.media_type})
+
+    async def put(self, call: Call) -> Response:
+        """end-7a and end-7b."""
+        tags = call.request.query_params.getlist("tag")
+        if len(tags) > _MOST_TAGS:
+            raise TooManyTags(f"at most {_MOST_TAGS} tags in one request")
+        if int(call.request.headers.get("content-length", "0")) > MOST_BYTES:
+            raise ManifestTooLarge
+        push = ManifestPush(
+            call.repository,
+            _writable_reference(call.target.reference),
+            _content_type(call.request),
+            await read_at_most(call.request.receive, MOST_BYTES, self._idle_seconds),
+            [_writable_tag(tag) for tag in dict.fromkeys(tags)],
+            _preconditions(call.request),
+        )
+        manifest = await self._manifests.put(push, call.actor)
+        response = Response(status_code=201)
+        response.headers["Location"] = call.location("manifests", manifest.digest)
+        response.headers["Docker-Content-Digest"] = str(manifest.digest)
+        if manifest.subject:
+            response.headers["OCI-Subject"] = str(manifest.subject)
+        for tag in push.tags:
+            response.headers.append("OCI-Tag", tag.value)
+        return response
+
+    async def delete(self, call: Call) -> Response:
+        """end-9."""
+        reference = _writable_reference(call.target.reference)
+        await self._manifests.delete(call.repository, reference, _preconditions(call.request), call.actor)
+        return Response(status_code=202)
+
+    async def list_tags(self, call: Call) -> Response:
+        """end-8."""
+        page = Page.parse(call.request.query_params)
+        names = await self._manifests.list_tags(call.repository, page.last, page.limit + 1)
+        shown = names[: page.limit]
+        has_more = bool(shown) and len(names) > len(shown)
+        path = f"{call.public_url}/v2/{call.repository}/tags/list"
+        return JSONResponse(
+            {"name": call.repository.value, "tags": shown}, headers=page.link(path, shown[-1]) if has_more else None
+        )
+
+    async def list_referrers(self, call: Call) -> Response:
+        """end-12."""
+        subject = parse_digest(call.target.reference)
+        page = Page.parse(call.request.query_params)
+        after = str(parse_digest(page.last)) if page.last else ""
+        artifact_type = _artifact_type(call.request)
+        found = await self._manifests.list_referrers(call.repository, subject, artifact_type, after, page.limit)
+        index = {
+            "schemaVersion": 2,
+            "mediaType": OCI_INDEX,
+            "manifests": [_descriptor(referrer) for referrer in found.referrers],
+        }
+        headers = {"Content-Type": OCI_INDEX}
+        if artifact_type is not None:
+            headers["OCI-Filters-Applied"] = "artifactType"
+        if not found.is_last and found.referrers:
+            also = {"artifactType": artifact_type} if artifact_type is not None else {}
+            headers |= page.link(call.location("referrers", subject), found.referrers[-1].digest, also)
+        return Response(json.dumps(index, ensure_ascii=False), headers=headers)
+
+
+def _writable_reference(text: str) -> Reference:
+    try:
+        return parse_reference(text)
+    except TagInvalid as problem:
+        raise ManifestInvalid(str(problem), detail={"tag": text}) from None
+
+
+def _writable_tag(text: str) -> Tag:
+    reference = _writable_reference(text)
+    if not isinstance(reference, Tag):
+        raise DigestInvalid("a tag is no digest", detail={"tag": text})
+    return reference
+
+
+def _content_type(request: Request) -> str | None:
+    """Without its parameters: they are no part of a manifest's type."""
+    return request.headers.get("content-type", "").partition(";")[0].strip() or None
+
+
+def _artifact_type(request: Request) -> str | None:
+    """Some clients write the `+` of a media type as it is, which a form decoder reads as a space."""
+    value = request.query_params.get("artifactType")
+    if value is None or " " not in value:
+        return value
+    raw = request.url.query.partition("artifactType=")[2].partition("&")[0]
+    return unquote_plus(raw.replace("+", "%2B"))
+
+
+def _preconditions(request: Request) -> Preconditions:
+    match, none_match = request.headers.getlist("if-match"), request.headers.getlist("if-none-match")
+    return Preconditions(
+        parse_entity_tags(",".join(match)) if match else False,
+        parse_entity_tags(",".join(none_match)) if none_match else False,
+    )
+
+
+def _descriptor(referrer: Referrer) -> dict[str, object]:
+    descriptor: dict[str, object] = {
+        "mediaType": referrer.media_type,
+        "digest": referrer.digest,
+        "size": referrer.size,
+    }
+    if referrer.artifact_type:
+        descriptor["artifactType"] = referrer.artifact_type
+    annotations = json.loads(referrer.annotations)
+    return descriptor | {"annotations": annotations} if annotations else descriptor

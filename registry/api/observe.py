@@ -1,0 +1,77 @@
+"""What is written down of every request: one log line, and counters whose labels are closed sets."""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+@dataclass(slots=True)
+class Record:
+    """One request as it happens. `received` and `sent` are bytes of bodies; `route` is a closed set of names."""
+
+    request_id: str
+    started: float = field(default_factory=monotonic)
+    route: str = "other"
+    actor: str = "anonymous"
+    client: str = ""
+    status: int = 499  # the client went away before it got an answer
+    media_type: str = ""
+    received: int = 0
+    sent: int = 0
+    has_whole_body: bool = False
+
+
+class Observer:
+    """Counts and logs finished requests."""
+
+    def __init__(self, metrics: CollectorRegistry) -> None:
+        labels = ("method", "route", "status")
+        self._requests = Counter("entrepot_requests", "Requests answered", labels, registry=metrics)
+        self._seconds = Histogram(
+            "entrepot_request_seconds", "Time to the end of the answer", ("method", "route"), registry=metrics
+        )
+        self._received = Counter("entrepot_received_bytes", "Bytes of request bodies", ("route",), registry=metrics)
+        self._sent = Counter("entrepot_sent_bytes", "Bytes of response bodies", ("route",), registry=metrics)
+
+    def finish(self, scope: Scope, record: Record) -> None:
+        seconds = monotonic() - record.started
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._requests.labels(method, record.route, str(record.status)).inc()
+        self._seconds.labels(method, record.route).observe(seconds)
+        self._received.labels(record.route).inc(record.received)
+        self._sent.labels(record.route).inc(record.sent)
+        if scope["path"] not in _QUIET:
+            log.info("request", **_fields(scope, record, seconds))
+
+
+def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
+    headers = Headers(scope=scope)
+    optional = {
+        "range": headers.get("range"),
+        "content_range": headers.get("content-range"),
+        "traceparent": headers.get("traceparent"),
+        "media_type": record.media_type or None,
+    }
+    return {
+        "method": scope["method"][:16],
+        "path": scope["path"][:1024],
+        "query": scope["query_string"].decode("latin-1")[:1024],
+        "status": record.status,
+        "received": record.received,
+        "sent": record.sent,
+        "milliseconds": round(seconds * 1000, 3),
+        "client": record.client,
+        "actor": record.actor,
+        "user_agent": headers.get("user-agent", "")[:256],
+        "request_id": record.request_id,
+        **{name: value[:256] for name, value in optional.items() if value},
+    }

@@ -1,0 +1,24 @@
+"""The root of the API and the catalog."""
+
+from starlette.responses import JSONResponse, Response
+
+from registry.api.call import Call
+from registry.api.paging import Page
+from registry.repositories import Repositories
+
+
+class RepositoryEndpoints:
+    def __init__(self, repositories: Repositories) -> None:
+        self._repositories = repositories
+
+    async def root(self, _call: Call) -> Response:
+        """end-1."""
+        return JSONResponse({})
+
+    async def catalog(self, call: Call) -> Response:
+        """Not in the spec, but asked by many clients; as CNCF distribution answers it."""
+        page = Page.parse(call.request.query_params)
+        names = [name.value for name in await self._repositories.list_names(page.last, page.limit + 1)]
+        shown = names[: page.limit]
+        has_more = bool(shown) and len(names) > len(shown)
+        return JSONResponse({"repositories": shown}, headers=page.link("/v2/_catalog", shown[-1]) if has_more else None)

@@ -1,0 +1,80 @@
+"""THE table: every method of every kind of endpoint, with what it does and the right that it needs."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from registry.api.blobs import BlobEndpoints
+from registry.api.call import Call
+from registry.api.guard import Guard
+from registry.api.manifests import ManifestEndpoints
+from registry.api.observe import Record
+from registry.api.repositories import RepositoryEndpoints
+from registry.api.target import Kind, parse_target
+from registry.api.uploads import UploadEndpoints
+from registry.auth import Action
+from registry.errors import MethodNotAllowed
+
+Endpoint: TypeAlias = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`spec` is the endpoint's id in distribution-spec, section "Endpoints"."""
+
+    endpoint: Endpoint
+    action: Action
+    spec: str
+
+
+Routes: TypeAlias = Mapping[tuple[Kind, str], Route]
+
+
+def make_routes(
+    manifests: ManifestEndpoints, blobs: BlobEndpoints, uploads: UploadEndpoints, repositories: RepositoryEndpoints
+) -> Routes:
+    return {
+        (Kind.ROOT, "GET"): Route(repositories.root, Action.ANY, "end-1"),
+        (Kind.ROOT, "HEAD"): Route(repositories.root, Action.ANY, "end-1"),
+        (Kind.CATALOG, "GET"): Route(repositories.catalog, Action.CATALOG, ""),
+        (Kind.BLOB, "GET"): Route(blobs.get, Action.PULL, "end-2"),
+        (Kind.BLOB, "HEAD"): Route(blobs.head, Action.PULL, "end-2"),
+        (Kind.BLOB, "DELETE"): Route(blobs.delete, Action.DELETE, "end-10"),
+        (Kind.MANIFEST, "GET"): Route(manifests.get, Action.PULL, "end-3"),
+        (Kind.MANIFEST, "HEAD"): Route(manifests.get, Action.PULL, "end-3"),
+        (Kind.MANIFEST, "PUT"): Route(manifests.put, Action.PUSH, "end-7"),
+        (Kind.MANIFEST, "DELETE"): Route(manifests.delete, Action.DELETE, "end-9"),
+        (Kind.TAGS, "GET"): Route(manifests.list_tags, Action.PULL, "end-8"),
+        (Kind.REFERRERS, "GET"): Route(manifests.list_referrers, Action.PULL, "end-12"),
+        (Kind.UPLOADS, "POST"): Route(uploads.start, Action.PUSH, "end-4"),
+        (Kind.UPLOAD, "PATCH"): Route(uploads.append, Action.PUSH, "end-5"),
+        (Kind.UPLOAD, "PUT"): Route(uploads.complete, Action.PUSH, "end-6"),
+        (Kind.UPLOAD, "GET"): Route(uploads.status, Action.PUSH, "end-13"),
+        (Kind.UPLOAD, "DELETE"): Route(uploads.cancel, Action.PUSH, "end-14"),
+    }
+
+
+class Distribution:
+    """The distribution API as one ASGI application: parse the target, admit the caller, call the endpoint."""
+
+    def __init__(self, routes: Routes, guard: Guard, public_url: str) -> None:
+        self._routes = routes
+        self._guard = guard
+        self._public_url = public_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record: Record = scope["entrepot.record"]
+        request = Request(scope, receive)
+        target = parse_target(scope["raw_path"])
+        record.route = target.kind.value
+        route = self._routes.get((target.kind, request.method))
+        if route is None:
+            raise MethodNotAllowed(method for kind, method in self._routes if kind is target.kind)
+        actor = self._guard.admit(request, route.action, record.request_id)
+        record.actor, record.client = actor.name, actor.address
+        response = await route.endpoint(Call(request, target, actor, self._public_url))
+        await response(scope, receive, send)

@@ -1,0 +1,96 @@
+"""Blobs: open one for download, mount one from another repository, delete one."""
+
+import contextlib
+from collections.abc import Callable
+
+import structlog
+
+from registry.errors import BlobDamaged, BlobUnknown, InUse
+from registry.identity import Actor, Clock, Deed
+from registry.metadata import blobs, repositories
+from registry.metadata.blobs import StoredBlob
+from registry.metadata.database import Database, Transaction
+from registry.oci.names import RepositoryName
+from storage.blobstore import BlobMissing, BlobStore, OpenBlob
+from storage.digest import Digest
+from storage.killpoints import Reach, pass_by
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Blobs:
+    """`accepts_sparse`: a blob may go although a manifest names it."""
+
+    def __init__(
+        self, database: Database, store: BlobStore, clock: Clock, *, accepts_sparse: bool, reach: Reach = pass_by
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._clock = clock
+        self._accepts_sparse = accepts_sparse
+        self._reach = reach
+
+    async def get(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
+        """Raises BlobUnknown, also for a blob that only other repositories have."""
+        blob = await self._database.read(lambda tx: blobs.find(tx, repository, digest))
+        if blob is None:
+            raise BlobUnknown(detail={"digest": str(digest)})
+        return blob
+
+    async def open(self, repository: RepositoryName, digest: Digest) -> OpenBlob:
+        """Raises BlobUnknown, BlobDamaged."""
+        blob = await self.get(repository, digest)
+        with contextlib.suppress(BlobMissing):
+            return await self._store.open(blob.key, blob.size)
+        # A reads the row, B repairs the blob by a new push and removes the damaged copy, A opens it: then the row
+        # names another key now.
+        blob = await self.get(repository, digest)
+        try:
+            return await self._store.open(blob.key, blob.size)
+        except BlobMissing as problem:
+            log.exception("blob damaged", digest=str(digest), key=blob.key)
+            raise BlobDamaged(detail={"digest": str(digest)}) from problem
+
+    async def mount(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        may_mount_from: Callable[[RepositoryName], bool],
+        source: RepositoryName | None,
+        by: Actor,
+    ) -> bool:
+        """Give `repository` the right to a blob of `source`, or of any repository that may be mounted from.
+
+        False: there is no such blob where the actor may look, so it has to be uploaded.
+        """
+
+        def work(tx: Transaction) -> bool:
+            origins = [source] if source else blobs.list_repositories(tx, digest)
+            if not any(may_mount_from(origin) and blobs.find(tx, origin, digest) for origin in origins):
+                return False
+            deed = Deed(by, self._clock())
+            repository_id = repositories.get_or_make(tx, repository, "mount", deed)
+            blobs.give_right(tx, repository_id, digest, "blob.mount", deed)
+            return True
+
+        is_mounted = await self._database.write(work)
+        self._reach("mount.recorded")
+        return is_mounted
+
+    async def delete(self, repository: RepositoryName, digest: Digest, by: Actor) -> None:
+        """End the repository's right to the blob. Raises BlobUnknown, InUse."""
+
+        def work(tx: Transaction) -> None:
+            found = repositories.find(tx, repository)
+            if found is None:
+                raise BlobUnknown(detail={"digest": str(digest)})
+            named_by = [] if self._accepts_sparse else blobs.list_naming(tx, found.id, digest)
+            if named_by and blobs.has_right(tx, found.id, digest):
+                raise InUse(
+                    f"the blob is part of {', '.join(named_by)}: delete these manifests first",
+                    detail={"manifests": named_by},
+                )
+            if not blobs.take_right(tx, found.id, digest, Deed(by, self._clock())):
+                raise BlobUnknown(detail={"digest": str(digest)})
+
+        await self._database.write(work)

@@ -1,0 +1,144 @@
+"""Every setting, read once: a TOML file, overridden by ENTREPOT_* in the environment, overridden by flags."""
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+PREFIX = "ENTREPOT_"
+
+
+class ConfigInvalid(Exception):
+    """The message names the setting, what is wrong with it, and where it came from."""
+
+
+class Config(BaseModel):
+    """One frozen value. Lists are comma-separated in the environment and in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Annotated[Path, Field(description="where everything of the embedded default lives")] = Path("data")
+    storage: Annotated[str, Field(description="where the blobs are: file:///absolute/path (default: DATA/blobs)")] = ""
+    database: Annotated[
+        str, Field(description="where the metadata is: sqlite:////absolute/path (default: DATA/entrepot.db)")
+    ] = ""
+    host: Annotated[str, Field(description="the address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="the port to listen on")] = 5000
+    workers: Annotated[Literal[1], Field(description="server processes; one, for now")] = 1
+    public_url: Annotated[
+        str, Field(pattern=r"^(https?://[^/?#\s]+)?$", description="begins Locations (default: they are relative)")
+    ] = ""
+    trusted_proxies: Annotated[
+        str, Field(description="addresses and networks whose X-Forwarded-For is believed, separated by commas")
+    ] = ""
+    anonymous: Annotated[
+        Literal["none", "pull", "push"] | None,
+        Field(description="what callers without credentials may do everywhere (unset: protected mode)"),
+    ] = None
+    sparse_manifests: Annotated[
+        Literal["refuse", "index", "accept"], Field(description="whether manifests may name absent content")
+    ] = "refuse"
+    metrics: Annotated[Literal["local", "public"], Field(description="who may read /metrics")] = "local"
+    body_idle_seconds: Annotated[
+        float, Field(gt=0, description="a request whose body stops coming for so long is cut off")
+    ] = 60
+    drain_seconds: Annotated[
+        int, Field(ge=0, description="how long requests in flight may take to end after SIGTERM")
+    ] = 15
+    log_format: Annotated[
+        Literal["auto", "json", "text"], Field(description="auto: text on a terminal, else one JSON object a line")
+    ] = "auto"
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for network in text.split(",") if text else []:
+            ipaddress.ip_network(network.strip())
+        return text
+
+    @model_validator(mode="after")
+    def _known_schemes(self) -> Self:
+        if self.storage and not self.storage.startswith("file:///"):
+            raise ValueError("storage: this version knows file:///absolute/path")
+        if self.database and not self.database.startswith("sqlite:////"):
+            raise ValueError("database: this version knows sqlite:////absolute/path")
+        return self
+
+    @property
+    def storage_path(self) -> Path:
+        return Path(self.storage.removeprefix("file://")) if self.storage else self.data.absolute() / "blobs"
+
+    @property
+    def database_path(self) -> Path:
+        return Path(self.database.removeprefix("sqlite:///")) if self.database else self.data.absolute() / "entrepot.db"
+
+    @property
+    def proxies(self) -> list[str]:
+        return [network.strip() for network in self.trusted_proxies.split(",") if network.strip()]
+
+
+def load(
+    file: Path | None = None, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[Config, dict[str, str]]:
+    """The configuration, and for each setting where its value came from. Raises ConfigInvalid.
+
+    `flags` are the command line's, None where a flag was not given.
+    """
+    file = file or _default_file(environment)
+    sources = {
+        f"the file {file}": _read_file(file) if file else {},
+        "the environment": _read_environment(os.environ if environment is None else environment),
+        "a flag": {name: value for name, value in (flags or {}).items() if value is not None},
+    }
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(Config.model_fields, "default")
+    for source, found in sources.items():
+        _refuse_unknown(found, source)
+        values |= found
+        origins |= dict.fromkeys(found, source)
+    try:
+        return Config(**values), origins
+    except ValidationError as problem:
+        raise ConfigInvalid("\n".join(_explain(error, origins) for error in problem.errors())) from None
+
+
+def _default_file(environment: Mapping[str, str] | None) -> Path | None:
+    named = (os.environ if environment is None else environment).get(f"{PREFIX}CONFIG")
+    return Path(named) if named else None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as problem:
+        raise ConfigInvalid(f"{path} cannot be read: {problem.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigInvalid(f"{path} is not TOML: {problem}") from None
+    return {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and name not in (f"{PREFIX}CONFIG", f"{PREFIX}CACHE") and value
+    }
+
+
+def _refuse_unknown(values: Mapping[str, Any], source: str) -> None:
+    for name in values:
+        if name not in Config.model_fields:
+            near = difflib.get_close_matches(name, Config.model_fields, 1)
+            meant = f": did you mean {near[0]}?" if near else f"; there are: {', '.join(Config.model_fields)}"
+            raise ConfigInvalid(f"{source} has an unknown setting {name}{meant}")
+
+
+def _explain(error: Any, origins: Mapping[str, str]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    where = f" (from {origins[name]})" if name in origins else ""
+    return f"{name + ': ' if name else ''}{error['msg'].removeprefix('Value error, ')}{where}"

@@ -1,0 +1,182 @@
+"""Manifests and their tags: put, get, delete, list; and the referrers of a subject."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from registry.errors import (
+    ConditionFailed,
+    DigestInvalid,
+    InUse,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameUnknown,
+)
+from registry.identity import Actor, Clock, Deed
+from registry.metadata import manifests, repositories, tags
+from registry.metadata.database import Database, Transaction
+from registry.metadata.manifests import Referrer, StoredManifest
+from registry.oci.manifest import Kind, Manifest, parse_manifest
+from registry.oci.names import Reference, RepositoryName, Tag
+from registry.oci.preconditions import NO_PRECONDITIONS, Preconditions
+from storage.digest import Digest
+from storage.killpoints import Reach, pass_by
+
+_PARSED_INLINE = 64 << 10  # bytes: parsing fewer takes less than a thread hop, more would hold up the event loop
+_MOST_REFERRERS = 1_000
+_MOST_REFERRER_BYTES = 4 << 20
+
+
+class SparseManifests(StrEnum):
+    """Whether a manifest may be stored while content that it names is absent."""
+
+    REFUSE = "refuse"  # no
+    INDEX = "index"  # an index may name absent children
+    ACCEPT = "accept"  # anything may be absent
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPush:
+    """What a client asks to store; `content_type` without parameters, None where it sent none."""
+
+    repository: RepositoryName
+    reference: Reference
+    content_type: str | None
+    content: bytes
+    tags: Sequence[Tag] = ()
+    preconditions: Preconditions = NO_PRECONDITIONS
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersPage:
+    """`is_last`: no further referrer follows."""
+
+    referrers: list[Referrer]
+    is_last: bool
+
+
+class Manifests:
+    def __init__(
+        self, database: Database, clock: Clock, sparse: SparseManifests = SparseManifests.REFUSE, reach: Reach = pass_by
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._sparse = sparse
+        self._reach = reach
+
+    async def put(self, push: ManifestPush, by: Actor) -> Manifest:
+        """Store a manifest, with its tags, all or nothing.
+
+        Raises ManifestInvalid, DigestInvalid, ManifestBlobUnknown, ConditionFailed.
+        """
+        manifest = await self._parse(push)
+        self._reach("manifest.parsed")
+
+        def work(tx: Transaction) -> None:
+            deed = Deed(by, self._clock())
+            current = manifests.find(tx, push.repository, push.reference)
+            if not push.preconditions.hold(current.digest if current else None):
+                raise ConditionFailed
+            repository_id = repositories.get_or_make(tx, push.repository, "push", deed)
+            self._refuse_missing(tx, repository_id, manifest)
+            self._refuse_other_type(tx, push.repository, manifest)
+            manifest_id = manifests.put(tx, repository_id, manifest, deed)
+            for tag in (push.reference, *push.tags):
+                if isinstance(tag, Tag):
+                    tags.set_tag(tx, repository_id, tag, str(manifest.digest), manifest_id, deed)
+
+        await self._database.write(work)
+        self._reach("manifest.recorded")
+        return manifest
+
+    async def get(self, repository: RepositoryName, reference: Reference) -> StoredManifest:
+        """Raises ManifestUnknown."""
+        manifest = await self._database.read(lambda tx: manifests.find(tx, repository, reference))
+        if manifest is None:
+            raise ManifestUnknown(detail={"reference": str(reference)})
+        return manifest
+
+    async def delete(
+        self, repository: RepositoryName, reference: Reference, preconditions: Preconditions, by: Actor
+    ) -> None:
+        """A tag: remove only the tag. A digest: the manifest and its tags.
+
+        Raises ManifestUnknown, ConditionFailed; InUse for the child of an index.
+        """
+
+        def work(tx: Transaction) -> None:
+            found = repositories.find(tx, repository)
+            manifest = manifests.find(tx, repository, reference)
+            if not preconditions.hold(manifest.digest if manifest else None):
+                raise ConditionFailed
+            if found is None or manifest is None:
+                raise ManifestUnknown(detail={"reference": str(reference)})
+            deed = Deed(by, self._clock())
+            if isinstance(reference, Tag):
+                tags.delete(tx, found.id, reference, deed)
+            else:
+                self._refuse_child(tx, manifest)
+                manifests.mark_deleted(tx, found.id, manifest, deed)
+
+        await self._database.write(work)
+
+    async def list_tags(self, repository: RepositoryName, after: str, limit: int) -> list[str]:
+        """Tags after `after` in byte order. Raises NameUnknown."""
+
+        def work(tx: Transaction) -> list[str]:
+            found = repositories.find(tx, repository)
+            if found is None:
+                raise NameUnknown(detail={"name": repository.value})
+            return tags.list_names(tx, found.id, after, limit)
+
+        return await self._database.read(work)
+
+    async def list_referrers(
+        self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
+    ) -> ReferrersPage:
+        """A page of at most `limit` referrers and about 4 MiB; empty where there are none, even no repository."""
+
+        def work(tx: Transaction) -> ReferrersPage:
+            page: list[Referrer] = []
+            size = 0
+            for referrer in manifests.referrers(tx, repository, subject, artifact_type, after):
+                size += len(referrer.annotations)
+                if len(page) == min(limit, _MOST_REFERRERS) or (page and size > _MOST_REFERRER_BYTES):
+                    return ReferrersPage(page, is_last=False)
+                page.append(referrer)
+            return ReferrersPage(page, is_last=True)
+
+        return await self._database.read(work)
+
+    async def _parse(self, push: ManifestPush) -> Manifest:
+        algorithm = push.reference.algorithm if isinstance(push.reference, Digest) else "sha256"
+        if isinstance(push.reference, Digest) and Digest.of(push.content, algorithm) != push.reference:
+            raise DigestInvalid("the content has another digest than the one it was pushed under")
+        if len(push.content) <= _PARSED_INLINE:
+            return parse_manifest(push.content, push.content_type, algorithm)
+        return await asyncio.to_thread(parse_manifest, push.content, push.content_type, algorithm)
+
+    def _refuse_missing(self, tx: Transaction, repository_id: int, manifest: Manifest) -> None:
+        if self._sparse is SparseManifests.ACCEPT:
+            return
+        missing = [
+            str(reference.digest)
+            for reference in manifests.list_missing(tx, repository_id, manifest)
+            if reference.kind is not Kind.CHILD or self._sparse is SparseManifests.REFUSE
+        ]
+        if missing:
+            raise ManifestBlobUnknown(missing)
+
+    def _refuse_other_type(self, tx: Transaction, repository: RepositoryName, manifest: Manifest) -> None:
+        stored = manifests.find(tx, repository, manifest.digest)
+        if stored and stored.media_type != manifest.media_type:
+            raise ManifestInvalid(f"the manifest is stored as {stored.media_type} already: its type cannot change")
+
+    def _refuse_child(self, tx: Transaction, manifest: StoredManifest) -> None:
+        parents = manifests.list_parents(tx, manifest.id) if self._sparse is SparseManifests.REFUSE else []
+        if parents:
+            raise InUse(
+                f"the manifest is part of {', '.join(parents)}: delete these first", detail={"manifests": parents}
+            )

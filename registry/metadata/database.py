@@ -1,0 +1,168 @@
+"""The database: one synchronous function is one transaction.
+
+SQLite in WAL mode. Writes go to one thread that commits them in groups: a savepoint for each, one COMMIT for all that
+wait. Reads are point reads of some microseconds and run where they are asked, in the event loop.
+"""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import apsw
+
+from registry.errors import StorageFull, Unavailable
+from storage.killpoints import Reach, pass_by
+
+T = TypeVar("T")
+Row: TypeAlias = tuple[Any, ...]
+Value: TypeAlias = str | int | bytes | None
+
+_OLDEST_SQLITE = (3, 51, 3)  # before it, two connections that checkpoint at once can corrupt a WAL database
+_MOST_JOBS = 256
+_BUSY_MILLISECONDS = 5_000
+_PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+class Transaction:
+    """SQL with named parameters (`:name`), inside one transaction."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, **parameters: Value) -> list[Row]:
+        """Run one statement to its end (SQLite does the rest of an INSERT … RETURNING only when asked for all rows)."""
+        return list(self._connection.execute(sql, parameters))
+
+    def one(self, sql: str, **parameters: Value) -> Row | None:
+        rows = self.run(sql, **parameters)
+        return rows[0] if rows else None
+
+
+class _Job(Generic[T]):
+    def __init__(self, work: Callable[[Transaction], T]) -> None:
+        self.work = work
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self.loop.create_future()
+        self.result: T
+        self.problem: Exception | None = None
+
+    def run(self, transaction: Transaction) -> None:
+        try:
+            self.result = self.work(transaction)
+        except Exception as problem:  # noqa: BLE001 - it is raised again where the result is awaited
+            self.problem = problem
+
+    def finish(self) -> None:
+        if self.future.cancelled():
+            return
+        if self.problem is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.problem)
+
+
+class Database:
+    """The SQLite database at `path`; made when it is not there."""
+
+    def __init__(self, path: Path, *, reach: Reach = pass_by) -> None:
+        if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
+            raise Unavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt the database: upgrade apsw")
+        self._reach = reach
+        self._writer = _connect(path)
+        self._reader = _connect(path)
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
+        self._thread.start()
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on one snapshot of the database."""
+        with _problems_named(), _inside(self._reader, "BEGIN"):
+            return work(Transaction(self._reader))
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction that is durable when this returns.
+
+        What `work` raises undoes its writes and comes out here. Raises StorageFull and Unavailable besides.
+        """
+        job = _Job(work)
+        self._jobs.put(job)
+        with _problems_named():
+            # A client that goes away cancels the await, not the job: the transaction is whole or not there.
+            return await job.future
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+        self._reader.close()
+        self._writer.close()
+
+    def _write_loop(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            jobs, is_last = [first], False
+            while len(jobs) < _MOST_JOBS and not self._jobs.empty():
+                if (job := self._jobs.get()) is None:
+                    is_last = True
+                    break
+                jobs.append(job)
+            self._commit_together(jobs)
+            for job in jobs:
+                with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits for the answer
+                    job.loop.call_soon_threadsafe(job.finish)
+            if is_last:
+                break
+
+    def _commit_together(self, jobs: list[_Job[Any]]) -> None:
+        try:
+            with _inside(self._writer, "BEGIN IMMEDIATE"):
+                for job in jobs:
+                    self._run_in_savepoint(job)
+                self._reach("transaction.applied")
+            self._reach("transaction.committed")
+        except Exception as problem:  # noqa: BLE001 - every job of the group is told
+            for job in jobs:
+                job.problem = problem
+
+    def _run_in_savepoint(self, job: _Job[Any]) -> None:
+        self._writer.execute("SAVEPOINT job")
+        job.run(Transaction(self._writer))
+        if job.problem is not None:
+            if self._writer.get_autocommit():
+                raise job.problem  # a full disk or an I/O error has undone the whole group already
+            self._writer.execute("ROLLBACK TO job")
+        self._writer.execute("RELEASE job")
+
+
+def _connect(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    for pragma, value in _PRAGMAS.items():
+        connection.pragma(pragma, value)
+        if (found := connection.pragma(pragma)) != value:
+            raise Unavailable(f"SQLite keeps {pragma} at {found!r}: is {path.parent} on a local disk?")
+    return connection
+
+
+@contextlib.contextmanager
+def _inside(connection: apsw.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if not connection.get_autocommit():
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def _problems_named() -> Iterator[None]:
+    try:
+        yield
+    except apsw.FullError as problem:
+        raise StorageFull from problem
+    except (apsw.BusyError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as problem:
+        raise Unavailable(f"the database cannot be used now: {problem}", headers={"Retry-After": "5"}) from problem

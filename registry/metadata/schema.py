@@ -1,0 +1,52 @@
+"""Migrations, applied in order at start, each in one transaction; and the row that says which registry this is."""
+
+import re
+from importlib import resources
+
+from registry.errors import Unavailable
+from registry.metadata.database import Transaction
+
+_NAME = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
+
+
+def migrate(tx: Transaction) -> int:
+    """Bring the schema to this version's and return its number. Raises Unavailable when it is newer than that."""
+    tx.run("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
+    row = tx.one("SELECT coalesce(max(number), 0) FROM migration")
+    done: int = row[0] if row else 0
+    known = _migrations()
+    if done > max(known):
+        raise Unavailable(
+            f"the database has schema {done}, this version knows {max(known)}: install the newer one again"
+        )
+    for number in sorted(number for number in known if number > done):
+        name, text = known[number]
+        for statement in _statements(text):
+            tx.run(statement)
+        tx.run("INSERT INTO migration (number, name) VALUES (:number, :name)", number=number, name=name)
+    return max(known)
+
+
+def get_instance(tx: Transaction, instance: str, registry_id: str, now: int) -> str:
+    """The registry's instance id; the given ids become its own when it has none yet."""
+    tx.run(
+        "INSERT INTO registry (one, instance, registry_id, created_at) VALUES (1, :instance, :registry_id, :now)"
+        " ON CONFLICT (one) DO NOTHING",
+        instance=instance,
+        registry_id=registry_id,
+        now=now,
+    )
+    row = tx.one("SELECT instance FROM registry")
+    assert row is not None, "the statement above made it"  # noqa: S101 - for the type checker
+    return str(row[0])
+
+
+def _migrations() -> dict[int, tuple[str, str]]:
+    folder = resources.files("registry.metadata") / "migrations"
+    files = ((_NAME.fullmatch(file.name), file) for file in folder.iterdir())
+    return {int(match[1]): (file.name, file.read_text("utf-8")) for match, file in files if match}
+
+
+def _statements(text: str) -> list[str]:
+    without_comments = re.sub(r"--[^\n]*", "", text)
+    return [statement for part in without_comments.split(";") if (statement := part.strip())]

@@ -1,0 +1,1 @@
+"""Pure: text in, values out. No await, no I/O, no clock."""

@@ -1,0 +1,104 @@
+"""What a store of blobs does, in terms of keys and uploads, never of paths.
+
+A key is ours, one per upload, and never used again: a deleter can never meet a newer copy of the same content.
+State goes in and comes out as a value, so that any process can go on with an upload that another began.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from storage.digest import Digest
+
+
+class BlobMissing(Exception):
+    """No bytes are stored under the key, or not as many as the caller knows there were."""
+
+
+class UploadMissing(Exception):
+    """Fewer bytes of the upload are stored than its offset says (a power loss before the commit)."""
+
+
+class UploadBusy(Exception):
+    """Another writer is appending to the upload at this moment."""
+
+
+class StoreFull(Exception):
+    """The store has no room, or the quota of its owner is used up."""
+
+
+class ForeignStore(Exception):
+    """The store belongs to another registry, or has lost its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """The bytes `first` to `last`, both included, as HTTP and the spec write them."""
+
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """An upload as its store left it: `offset` bytes are stored, hashed by `algorithm` while they came."""
+
+    key: str
+    offset: int
+    algorithm: str = "sha256"
+
+
+class OpenBlob(Protocol):
+    """A stored blob, opened: it can be read to its end even if it is deleted meanwhile."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
+        """Yield the bytes of the range in pieces. Raises BlobMissing when the store has fewer."""
+
+    async def close(self) -> None: ...
+
+
+class BlobStore(Protocol):
+    """Every operation is mandatory; a driver holds its connection and nothing about single uploads but caches."""
+
+    async def claim(self, instance: str, *, is_populated: bool) -> None:
+        """Bind the store to the registry `instance`, or check that it is bound to it.
+
+        Raises ForeignStore: another registry's, or unmarked although the database (`is_populated`) knows of blobs.
+        """
+
+    async def append(self, upload: UploadState, content: AsyncIterable[bytes]) -> UploadState:
+        """Write `content` at the upload's offset, over whatever a torn append left there.
+
+        When `content` raises, the upload stays as it was. Raises UploadMissing, UploadBusy, StoreFull.
+        """
+
+    async def digest(self, upload: UploadState, algorithm: str) -> Digest:
+        """The digest of the bytes up to the offset: from the running hash, or by reading them again."""
+
+    async def commit(self, upload: UploadState) -> None:
+        """Make the upload durable under its key before returning. Idempotent. Raises UploadMissing, StoreFull."""
+
+    async def abort(self, upload: UploadState) -> None:
+        """Forget an uncommitted upload and its bytes. Absent is not an error."""
+
+    async def open(self, key: str, size: int) -> OpenBlob:
+        """Open a committed blob of `size` bytes. Raises BlobMissing."""
+
+    async def size(self, key: str) -> int | None:
+        """The size of a committed blob in bytes, None when there is none."""
+
+    async def delete(self, key: str) -> None:
+        """Remove a committed blob. Absent is not an error."""
+
+    async def check(self) -> None:
+        """Whether the store can be written to now. Raises StoreFull, OSError."""
+
+    def keys(self) -> AsyncIterator[str]:
+        """Every committed key, in no order: for checks, never for a request."""

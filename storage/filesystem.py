@@ -1,0 +1,345 @@
+"""Blobs as files: `uploads/KEY` while they come, `data/KK/KEY` once committed (KK: the key's first two characters).
+
+Durable means: the file is synced, then renamed, then the directories that name it are synced. A sync that failed is
+never tried again, because the kernel forgets the failure and the next one would lie: the upload is given up.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import aiofiles
+
+from storage.blobstore import (
+    BlobMissing,
+    ByteRange,
+    ForeignStore,
+    OpenBlob,
+    StoreFull,
+    UploadBusy,
+    UploadMissing,
+    UploadState,
+)
+from storage.digest import Digest, new_hasher
+from storage.killpoints import Reach, pass_by
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FORMAT = 1
+BATCH = 1 << 20  # bytes per thread hop: smaller ones cost more in hops than in work
+_HASHED_INLINE = 64 << 10  # bytes: hashing so few costs less than a thread hop
+_RUNNING_HASHES = 1024  # kept for uploads between two requests; a missing one costs a read of the file
+
+
+@dataclass(slots=True)
+class _RunningHash:
+    offset: int
+    hasher: "_Hash"
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenFile:
+    file: Any
+    size: int
+
+    async def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
+        await self.file.seek(byte_range.first)
+        left = byte_range.size
+        while left:
+            piece: bytes = await self.file.read(min(left, BATCH))
+            if not piece:
+                raise BlobMissing("the file ended early")
+            left -= len(piece)
+            yield piece
+
+    async def close(self) -> None:
+        await self.file.close()
+
+
+class FilesystemBlobStore:
+    """A BlobStore in the directory `root`, which it makes when it is claimed."""
+
+    def __init__(self, root: Path, *, threads: int = 16, reach: Reach = pass_by) -> None:
+        self._root = root
+        self._uploads = root / "uploads"
+        self._data = root / "data"
+        self._reach = reach
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blob-store")
+        self._folders: set[Path] = set()
+        self._folders_lock = threading.Lock()
+        self._hashes: OrderedDict[str, _RunningHash] = OrderedDict()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def claim(self, instance: str, *, is_populated: bool) -> None:
+        await self._in_thread(self._claim, instance, is_populated)
+
+    async def append(self, upload: UploadState, content: AsyncIterable[bytes]) -> UploadState:
+        with _full_disk_named():
+            descriptor = await self._in_thread(self._open_upload, upload)
+            try:
+                running = await self._running_hash(upload)
+                offset = upload.offset
+                async for batch in _batches(content):
+                    await self._write(descriptor, batch, offset, running)
+                    offset += len(batch)
+            except BaseException:
+                os.ftruncate(descriptor, upload.offset)  # a torn chunk must not fill the disk until the next one
+                raise
+            finally:
+                os.close(descriptor)
+        self._reach("append.written")
+        self._remember(upload.key, _RunningHash(offset, running))
+        return replace(upload, offset=offset)
+
+    async def digest(self, upload: UploadState, algorithm: str) -> Digest:
+        running = self._hashes.get(upload.key)
+        if running and running.offset == upload.offset and running.hasher.name == algorithm:
+            return Digest(algorithm, running.hasher.hexdigest())
+        hasher = await self._in_thread(self._hash_stored, upload, algorithm)
+        return Digest(algorithm, hasher.hexdigest())
+
+    async def commit(self, upload: UploadState) -> None:
+        with _full_disk_named():
+            await self._in_thread(self._commit, upload)
+        self._hashes.pop(upload.key, None)
+        self._reach("commit.done")
+
+    async def abort(self, upload: UploadState) -> None:
+        self._hashes.pop(upload.key, None)
+        await self._in_thread(self._upload_path(upload.key).unlink, missing_ok=True)
+
+    async def open(self, key: str, size: int) -> OpenBlob:
+        try:
+            file = await aiofiles.open(self._blob_path(key), "rb", buffering=0, executor=self._threads)
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+        stored = os.fstat(file.fileno()).st_size
+        if stored != size:
+            await file.close()
+            raise BlobMissing(f"{key} has {stored} of {size} bytes")
+        return _OpenFile(file, size)
+
+    async def size(self, key: str) -> int | None:
+        try:
+            return (await self._in_thread(self._blob_path(key).stat)).st_size
+        except FileNotFoundError:
+            return None
+
+    async def delete(self, key: str) -> None:
+        await self._in_thread(self._blob_path(key).unlink, missing_ok=True)
+
+    async def check(self) -> None:
+        await self._in_thread(self._check)
+
+    async def keys(self) -> AsyncIterator[str]:
+        for folder in await self._in_thread(lambda: sorted(self._data.iterdir())):
+            for name in await self._in_thread(os.listdir, folder):
+                yield name
+
+    # Everything below runs in a thread of the store, except the running hashes, which belong to the event loop.
+
+    def _claim(self, instance: str, is_populated: bool) -> None:
+        marker = self._root / ".entrepot"
+        try:
+            found = json.loads(marker.read_text())
+        except FileNotFoundError:
+            found = None
+        except ValueError:
+            raise ForeignStore(f"{marker} is damaged: restore it from a backup") from None
+        if found is None:
+            self._refuse_unmarked(is_populated)
+            _make_directories(self._uploads, self._data)
+            _write_durably(marker, json.dumps({"instance": instance, "format": FORMAT}))
+        elif found.get("instance") != instance:
+            raise ForeignStore(f"{self._root} belongs to another registry's database")
+        elif found.get("format") != FORMAT:
+            raise ForeignStore(f"{self._root} has format {found.get('format')}, this version reads {FORMAT}")
+
+    def _check(self) -> None:
+        space = os.statvfs(self._uploads)
+        if space.f_bavail * space.f_frsize < BATCH or space.f_favail == 0 < space.f_files:
+            raise StoreFull(f"no room on the volume of {self._root}")
+
+    def _refuse_unmarked(self, is_populated: bool) -> None:
+        if is_populated:
+            raise ForeignStore(
+                f"{self._root} is empty or unmarked, but the database knows of blobs: is its volume mounted?"
+            )
+        if self._data.is_dir() and any(self._data.iterdir()):
+            raise ForeignStore(f"{self._root} holds blobs, but no marker and no row of this database names them")
+
+    def _open_upload(self, upload: UploadState) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if upload.offset == 0 else 0)
+        try:
+            descriptor = os.open(self._upload_path(upload.key), flags, 0o640)
+        except FileNotFoundError:
+            raise UploadMissing(upload.key) from None
+        try:
+            # Two writers: A's request hangs, the client tries again as B. Without the lock A wakes up and writes
+            # over bytes that B has hashed. With it B is refused while A lives; the kernel frees it when A dies.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_size < upload.offset:
+                raise UploadMissing(upload.key)
+            os.ftruncate(descriptor, upload.offset)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UploadBusy(upload.key) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._reach("append.created")
+        return descriptor
+
+    async def _running_hash(self, upload: UploadState) -> "_Hash":
+        if upload.offset == 0:
+            return new_hasher(upload.algorithm)
+        running = self._hashes.get(upload.key)
+        if running and running.offset == upload.offset:
+            return running.hasher.copy()  # a torn append must leave the recorded one as it was
+        return await self._in_thread(self._hash_stored, upload, upload.algorithm)
+
+    async def _write(self, descriptor: int, batch: bytes, offset: int, running: "_Hash") -> None:
+        writing = self._in_thread(_write_all, descriptor, batch, offset)
+        if len(batch) <= _HASHED_INLINE:
+            running.update(batch)
+            await writing
+        else:
+            await asyncio.gather(writing, self._in_thread(running.update, batch))
+
+    def _hash_stored(self, upload: UploadState, algorithm: str) -> "_Hash":
+        hasher = new_hasher(algorithm)
+        left = upload.offset
+        try:
+            with self._upload_path(upload.key).open("rb", buffering=0) as file:
+                while left and (piece := file.read(min(left, BATCH))):
+                    hasher.update(piece)
+                    left -= len(piece)
+        except FileNotFoundError:
+            raise UploadMissing(upload.key) from None
+        if left:
+            raise UploadMissing(upload.key)
+        return hasher
+
+    def _commit(self, upload: UploadState) -> None:
+        source, target = self._upload_path(upload.key), self._blob_path(upload.key)
+        self._make_folder(target.parent)
+        try:
+            descriptor = self._open_upload(upload) if upload.offset else self._open_empty(upload, target)
+            try:
+                os.fsync(descriptor)
+                self._reach("commit.synced")
+                source.rename(target)
+            finally:
+                os.close(descriptor)
+        except UploadMissing:
+            if not target.exists():  # else an earlier commit got this far
+                raise
+        self._reach("commit.renamed")
+        _sync_directory(target.parent)
+
+    def _open_empty(self, upload: UploadState, target: Path) -> int:
+        if target.exists():
+            raise UploadMissing(upload.key)
+        return self._open_upload(upload)
+
+    def _make_folder(self, folder: Path) -> None:
+        # A makes the folder, B finds it and commits into it, the power fails before A has synced the name: B's blob
+        # is lost. So every process syncs the name of each folder once itself, before its first commit there.
+        with self._folders_lock:
+            if folder not in self._folders:
+                folder.mkdir(parents=True, exist_ok=True)
+                _sync_directory(folder.parent)
+                self._folders.add(folder)
+
+    def _remember(self, key: str, running: _RunningHash) -> None:
+        self._hashes[key] = running
+        self._hashes.move_to_end(key)
+        if len(self._hashes) > _RUNNING_HASHES:
+            self._hashes.popitem(last=False)
+
+    def _upload_path(self, key: str) -> Path:
+        return self._uploads / key
+
+    def _blob_path(self, key: str) -> Path:
+        return self._data / key[:2] / key
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        future = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])  # the thread still uses descriptors that the caller is about to close
+            raise
+
+
+@contextlib.contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreFull(str(error)) from error
+        raise
+
+
+async def _batches(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in content:
+        pieces.append(piece)
+        size += len(piece)
+        if size >= BATCH:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if size:
+        yield b"".join(pieces)
+
+
+def _write_all(descriptor: int, batch: bytes, offset: int) -> None:
+    left = memoryview(batch)
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        left, offset = left[written:], offset + written
+
+
+def _make_directories(*paths: Path) -> None:
+    for path in paths:
+        if not path.is_dir():
+            _make_directories(path.parent)
+            path.mkdir(exist_ok=True)
+            _sync_directory(path.parent)
+
+
+def _write_durably(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
