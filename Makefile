@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format conformance clients faults image soak clean
+.PHONY: help serve test check format conformance clients faults image image-test soak clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 serve: .venv/serve ## run the registry on 127.0.0.1:5000 with its data in ./data (settings: ENTREPOT_*)
 	@exec $(BIN)/entrepot serve
@@ -25,7 +25,7 @@ format: .venv/dev ## let ruff format the code and mend what it can
 	$(BIN)/ruff check --fix .
 
 conformance: .venv/dev ## the official OCI conformance suite in four runs (needs Go)
-	$(BIN)/python conformance/run.py
+	$(BIN)/python conformance/run.py $(CONFORMANCE)
 
 clients: .venv/dev ## real clients of two generations (needs root on Debian 12 and .ci/install)
 	tests/clients/run
@@ -33,11 +33,14 @@ clients: .venv/dev ## real clients of two generations (needs root on Debian 12 a
 faults: .venv/dev ## power loss, full disks, memory, start-up work (needs root, fuse3 and strace)
 	$(BIN)/pytest -q tests/faults
 
+image-test: .venv/serve ## build the image on a base of its own, run it read-only, push to it (needs root on Debian 12)
+	tests/image/run
+
 image: ## build the container image (needs a container builder)
 	docker build -t entrepot .
 
 soak: .venv/dev ## ten minutes of pushes, pulls and kills
-	$(BIN)/python tests/soak/run.py --minutes 10
+	$(BIN)/python -m tests.soak.run --minutes 10
 
 clean: ## remove the virtual environment and caches, never data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -187,10 +187,12 @@ class FilesystemBlobStore:
 
     def _open_upload(self, upload: UploadState) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if upload.offset == 0 else 0)
+        path = self._upload_path(upload.key)
         try:
-            descriptor = os.open(self._upload_path(upload.key), flags, 0o640)
+            descriptor = os.open(path, flags, 0o640)
         except FileNotFoundError:
-            raise UploadMissing(upload.key) from None
+            self._take_back(upload.key)
+            descriptor = os.open(path, flags)
         try:
             # Two writers: A's request hangs, the client tries again as B. Without the lock A wakes up and writes
             # over bytes that B has hashed. With it B is refused while A lives; the kernel frees it when A dies.
@@ -206,6 +208,13 @@ class FilesystemBlobStore:
             raise
         self._reach("append.created")
         return descriptor
+
+    def _take_back(self, key: str) -> None:
+        """Undo a commit that no row followed: the process was killed between them, or the database was full."""
+        try:
+            self._blob_path(key).rename(self._upload_path(key))
+        except FileNotFoundError:
+            raise UploadMissing(key) from None
 
     async def _running_hash(self, upload: UploadState) -> "_Hash":
         if upload.offset == 0:

@@ -136,7 +136,7 @@ def _artifact_type(request: Request) -> str | None:
     value = request.query_params.get("artifactType")
     if value is None or " " not in value:
         return value
-    raw = request.url.query.partition("artifactType=")[2].partition("&")[0]
+    raw = request.scope["query_string"].decode("latin-1").partition("artifactType=")[2].partition("&")[0]
     return unquote_plus(raw.replace("+", "%2B"))
 
 

@@ -31,5 +31,5 @@ class Page:
 
     def link(self, path: str, last: str, also: Mapping[str, str] | None = None) -> dict[str, str]:
         """The header that leads to the page after `last`; relative, so that no proxy can get it wrong."""
-        query = urlencode({**(also or {}), "n": str(self.limit), "last": last}, safe=":/+")
+        query = urlencode({**(also or {}), "n": str(self.limit), "last": last}, safe=":/")
         return {"Link": f'<{path}?{query}>; rel="next"'}

@@ -21,4 +21,7 @@ class RepositoryEndpoints:
         names = [name.value for name in await self._repositories.list_names(page.last, page.limit + 1)]
         shown = names[: page.limit]
         has_more = bool(shown) and len(names) > len(shown)
-        return JSONResponse({"repositories": shown}, headers=page.link("/v2/_catalog", shown[-1]) if has_more else None)
+        return JSONResponse(
+            {"repositories": shown},
+            headers=page.link(f"{call.public_url}/v2/_catalog", shown[-1]) if has_more else None,
+        )

@@ -86,7 +86,7 @@ def put(tx: Transaction, repository_id: int, manifest: Manifest, deed: Deed) -> 
         size=len(manifest.content),
         artifact_type=manifest.artifact_type,
         subject=str(manifest.subject) if manifest.subject else None,
-        annotations=json.dumps(manifest.annotations, ensure_ascii=False),
+        annotations=json.dumps(manifest.annotations if manifest.subject else {}, ensure_ascii=False),
         at=deed.at,
         by=deed.actor.name,
         content=manifest.content,

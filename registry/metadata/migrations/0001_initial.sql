@@ -45,7 +45,7 @@ CREATE TABLE manifest (
   size INTEGER NOT NULL,
   artifact_type TEXT,
   subject TEXT,                          -- a digest; it need not be here
-  annotations TEXT NOT NULL,             -- JSON, as the referrers list shows them
+  annotations TEXT NOT NULL,             -- JSON, as the list of the subject's referrers shows them
   pushed_at INTEGER NOT NULL,
   pushed_by TEXT NOT NULL,
   deleted_at INTEGER,
