@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from registry.api.blobs import BlobEndpoints
@@ -32,7 +32,7 @@ from registry.metadata import blobs, schema
 from registry.metadata.database import Database, Transaction
 from registry.repositories import Repositories
 from registry.uploads import Uploads
-from storage.filesystem import FilesystemBlobStore
+from storage.filesystem import FilesystemBlobStore, make_directories
 from storage.killpoints import Reach, pass_by
 
 
@@ -51,7 +51,7 @@ class Registry:
     def __init__(self, config: Config, *, clock: Clock = milliseconds_now, reach: Reach = pass_by) -> None:
         self.config = config
         self._clock = clock
-        config.database_path.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(config.database_path.parent)
         self.database = Database(config.database_path, reach=reach)
         self.store = FilesystemBlobStore(config.storage_path, reach=reach)
         sparse = SparseManifests(config.sparse_manifests)
@@ -73,6 +73,13 @@ class Registry:
 
         instance, is_populated = await self.database.write(work)
         await self.store.claim(instance, is_populated=is_populated)
+
+    async def join(self) -> bool:
+        """As `start`, beside a server that may run, and without changing anything. False when no registry is here."""
+        instance = await self.database.read(schema.find_instance)
+        if instance is not None:
+            await self.store.verify(instance)
+        return instance is not None
 
     def close(self) -> None:
         self.database.close()
@@ -98,7 +105,6 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
-            Mount("", _distribution(registry)),
         ],
         exception_handlers={
             RegistryError: on_registry_error,
@@ -107,6 +113,8 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
         },
         lifespan=lifespan,
     )
+    app.router.default = _distribution(registry)
+    app.router.redirect_slashes = False  # a redirect would be absolute, made of whatever Host the client sent
     return Door(app, Observer(metrics), new_id)
 
 

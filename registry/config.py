@@ -6,9 +6,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "ENTREPOT_"
 
@@ -29,7 +29,7 @@ class Config(BaseModel):
     ] = ""
     host: Annotated[str, Field(description="the address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="the port to listen on")] = 5000
-    workers: Annotated[Literal[1], Field(description="server processes; one, for now")] = 1
+    workers: Annotated[int, Field(description="server processes; one, for now")] = 1
     public_url: Annotated[
         str, Field(pattern=r"^(https?://[^/?#\s]+)?$", description="begins Locations (default: they are relative)")
     ] = ""
@@ -61,13 +61,26 @@ class Config(BaseModel):
             ipaddress.ip_network(network.strip())
         return text
 
-    @model_validator(mode="after")
-    def _known_schemes(self) -> Self:
-        if self.storage and not self.storage.startswith("file:///"):
-            raise ValueError("storage: this version knows file:///absolute/path")
-        if self.database and not self.database.startswith("sqlite:////"):
-            raise ValueError("database: this version knows sqlite:////absolute/path")
-        return self
+    @field_validator("workers")
+    @classmethod
+    def _one_process(cls, count: int) -> int:
+        if count != 1:
+            raise ValueError("this version serves with one process")
+        return count
+
+    @field_validator("storage")
+    @classmethod
+    def _files(cls, url: str) -> str:
+        if url and not url.startswith("file:///"):
+            raise ValueError("this version knows file:///absolute/path")
+        return url
+
+    @field_validator("database")
+    @classmethod
+    def _sqlite(cls, url: str) -> str:
+        if url and not url.startswith("sqlite:////"):
+            raise ValueError("this version knows sqlite:////absolute/path")
+        return url
 
     @property
     def storage_path(self) -> Path:
@@ -85,26 +98,26 @@ class Config(BaseModel):
 def load(
     file: Path | None = None, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
 ) -> tuple[Config, dict[str, str]]:
-    """The configuration, and for each setting where its value came from. Raises ConfigInvalid.
+    """The configuration, and the origin of each setting: default, file, environment or flag. Raises ConfigInvalid.
 
     `flags` are the command line's, None where a flag was not given.
     """
     file = file or _default_file(environment)
     sources = {
-        f"the file {file}": _read_file(file) if file else {},
-        "the environment": _read_environment(os.environ if environment is None else environment),
-        "a flag": {name: value for name, value in (flags or {}).items() if value is not None},
+        "file": _read_file(file) if file else {},
+        "environment": _read_environment(os.environ if environment is None else environment),
+        "flag": {name: value for name, value in (flags or {}).items() if value is not None},
     }
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Config.model_fields, "default")
-    for source, found in sources.items():
-        _refuse_unknown(found, source)
+    for origin, found in sources.items():
+        _refuse_unknown(found, origin, file)
         values |= found
-        origins |= dict.fromkeys(found, source)
+        origins |= dict.fromkeys(found, origin)
     try:
         return Config(**values), origins
     except ValidationError as problem:
-        raise ConfigInvalid("\n".join(_explain(error, origins) for error in problem.errors())) from None
+        raise ConfigInvalid("\n".join(_explain(error, origins, file) for error in problem.errors())) from None
 
 
 def _default_file(environment: Mapping[str, str] | None) -> Path | None:
@@ -130,15 +143,30 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _refuse_unknown(values: Mapping[str, Any], source: str) -> None:
+def _refuse_unknown(values: Mapping[str, Any], origin: str, file: Path | None) -> None:
     for name in values:
         if name not in Config.model_fields:
             near = difflib.get_close_matches(name, Config.model_fields, 1)
-            meant = f": did you mean {near[0]}?" if near else f"; there are: {', '.join(Config.model_fields)}"
-            raise ConfigInvalid(f"{source} has an unknown setting {name}{meant}")
+            meant = f"did you mean {_spell(near[0], origin)}?" if near else f"there are {_spell_all(origin)}"
+            raise ConfigInvalid(f"{_spell(name, origin)}{_place(origin, file)} is an unknown setting: {meant}")
 
 
-def _explain(error: Any, origins: Mapping[str, str]) -> str:
-    name = str(error["loc"][0]) if error["loc"] else ""
-    where = f" (from {origins[name]})" if name in origins else ""
-    return f"{name + ': ' if name else ''}{error['msg'].removeprefix('Value error, ')}{where}"
+def _explain(error: Any, origins: Mapping[str, str], file: Path | None) -> str:
+    name = str(error["loc"][0])
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{_spell(name, origins[name])}{_place(origins[name], file)}: {said}"
+
+
+def _spell(name: str, origin: str) -> str:
+    """The setting's name as it is written where it came from."""
+    if origin == "environment":
+        return PREFIX + name.upper()
+    return f"--{name.replace('_', '-')}" if origin == "flag" else name
+
+
+def _spell_all(origin: str) -> str:
+    return ", ".join(_spell(name, origin) for name in Config.model_fields)
+
+
+def _place(origin: str, file: Path | None) -> str:
+    return f" in {file}" if origin == "file" else ""

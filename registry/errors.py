@@ -56,6 +56,10 @@ class RequestInvalid(RegistryError):
     code, status, message = "UNSUPPORTED", 400, "the request is not valid HTTP"
 
 
+class PathTooLong(RegistryError):
+    code, status, message = "UNSUPPORTED", 414, "the path is longer than any that exists"
+
+
 class RangeNotSatisfiable(RegistryError):
     """`size` in bytes of what the range was asked of."""
 
@@ -102,7 +106,12 @@ class ConditionFailed(RegistryError):
 
 
 class InUse(RegistryError):
+    """Like every 405 it says what is allowed: reading still is."""
+
     code, status, message = "UNSUPPORTED", 405, "the content is in use"
+
+    def __init__(self, message: str, *, detail: object) -> None:
+        super().__init__(message, detail=detail, headers={"Allow": "GET, HEAD"})
 
 
 class BlobUnknown(RegistryError):

@@ -31,3 +31,4 @@ def configure(log_format: str) -> None:
         )
     )
     logging.basicConfig(handlers=[foreign], level=logging.WARNING, force=True)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of every client that tries TLS first

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from registry.api.guard import is_loopback
 from registry.config import Config
@@ -26,16 +26,17 @@ class CannotServe(Exception):
 
 
 def serve(app: ASGIApp, config: Config, on_listening: Callable[[str, int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then requests in flight have `drain_seconds`. Raises CannotServe.
+    """Serve until SIGTERM or SIGINT; then requests in flight have `drain_seconds`.
 
-    `on_listening` is told the host and port when the first request can come.
+    `on_listening` is told the host and port when the first request can come. Raises CannotServe, and what the app's
+    startup raises.
     """
     refuse_exposure(config)
     # uvicorn ends in order and then sends itself the signal again, for whoever handled it before: nobody, so exit 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _only_server(config.database_path), _listen(config) as listener, contextlib.suppress(KeyboardInterrupt):
         host, port = listener.getsockname()[:2]
-        _Server(_settings(app, config), lambda: on_listening(host, port)).run(sockets=[listener])
+        _Server(app, _settings(app, config), lambda: on_listening(host, port)).run(sockets=[listener])
 
 
 def refuse_exposure(config: Config) -> None:
@@ -44,19 +45,56 @@ def refuse_exposure(config: Config) -> None:
         raise CannotServe(
             f"protected mode: nobody decided what strangers may do, so it does not listen on {config.host}.\n"
             "Set ENTREPOT_ANONYMOUS=pull or ENTREPOT_ANONYMOUS=push to let everyone who reaches it pull, or push too;"
-            " or stay on 127.0.0.1."
+            " or stay on 127.0.0.1"
         )
 
 
+class _Lifespan:
+    """The app's startup and shutdown, as the ASGI lifespan protocol words them.
+
+    In place of uvicorn's, which turns what the startup raised into a traceback in the log and an exit with status 3.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._is_up = asyncio.Event()
+        self._running: asyncio.Future[None]
+
+    async def start(self) -> None:
+        """Raises what the app raises."""
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
+        self._running = asyncio.ensure_future(self._app(scope, self._events.get, self._note))
+        self._events.put_nowait({"type": "lifespan.startup"})
+        up = asyncio.create_task(self._is_up.wait())
+        await asyncio.wait((self._running, up), return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if not self._is_up.is_set():
+            await self._running
+
+    async def end(self) -> None:
+        self._events.put_nowait({"type": "lifespan.shutdown"})
+        await self._running
+
+    async def _note(self, message: Message) -> None:
+        if message["type"] == "lifespan.startup.complete":
+            self._is_up.set()
+
+
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(self, app: ASGIApp, settings: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._app_lifespan = _Lifespan(app)
         self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._app_lifespan.start()
         await super().startup(sockets)
-        if self.started:
-            await asyncio.to_thread(self._on_listening)
+        await asyncio.to_thread(self._on_listening)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._app_lifespan.end()
 
 
 def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:
@@ -65,7 +103,7 @@ def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:
         loop="uvloop",
         http="httptools",
         ws="none",
-        lifespan="on",
+        lifespan="off",  # see _Lifespan
         log_config=None,
         access_log=False,
         proxy_headers=False,  # the guard knows whom to believe
@@ -92,18 +130,26 @@ def _explain(problem: OSError, config: Config) -> str:
     where = f"{config.host}:{config.port}"
     if problem.errno == errno.EADDRINUSE:
         return f"something else listens on {where}: stop it, or choose another port with --port or ENTREPOT_PORT"
-    return f"cannot listen on {where}: {problem.strerror or problem}"
+    if problem.errno == errno.EACCES:
+        return f"only root may listen on {where}: choose a port above 1023 with --port or ENTREPOT_PORT"
+    return f"cannot listen on {where}: {problem.strerror or problem}. Choose an address of this machine with --host"
 
 
 @contextlib.contextmanager
 def _only_server(database: Path) -> Iterator[None]:
     """Two servers on one embedded database would each believe that they alone append to its uploads."""
-    descriptor = os.open(database.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    lock = database.with_suffix(".lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as problem:
+        raise CannotServe(f"{lock}: {problem.strerror}. The server must be able to write in that directory") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise CannotServe(f"another server uses {database.parent}: stop it, or set ENTREPOT_DATA") from None
+        raise CannotServe(
+            f"another server serves {database.parent}: stop it, or set ENTREPOT_DATA to another directory"
+        ) from None
     try:
         yield
     finally:

@@ -195,6 +195,8 @@ async def _exactly(chunk: Chunk) -> AsyncIterator[bytes]:
     size = 0
     async for piece in chunk.content:
         size += len(piece)
+        if chunk.size is not None and size > chunk.size:
+            break
         yield piece
     if chunk.size is not None and size != chunk.size:
-        raise SizeInvalid(f"the chunk has {size} bytes, its Content-Range says {chunk.size}")
+        raise SizeInvalid(f"the chunk has {size} bytes or more, its Content-Range says {chunk.size}")

@@ -73,6 +73,9 @@ class BlobStore(Protocol):
         Raises ForeignStore: another registry's, or unmarked although the database (`is_populated`) knows of blobs.
         """
 
+    async def verify(self, instance: str) -> None:
+        """See that the store is bound to the registry `instance`, and change nothing. Raises ForeignStore."""
+
     async def append(self, upload: UploadState, content: AsyncIterable[bytes]) -> UploadState:
         """Write `content` at the upload's offset, over whatever a torn append left there.
 

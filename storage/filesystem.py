@@ -41,7 +41,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FORMAT = 1
-BATCH = 1 << 20  # bytes per thread hop: smaller ones cost more in hops than in work
+_MARKER = ".entrepot"
+BATCH = 256 << 10  # bytes per thread hop: smaller ones cost more in hops than in work, larger ones only memory
 _HASHED_INLINE = 64 << 10  # bytes: hashing so few costs less than a thread hop
 _RUNNING_HASHES = 1024  # kept for uploads between two requests; a missing one costs a read of the file
 
@@ -90,9 +91,13 @@ class FilesystemBlobStore:
     async def claim(self, instance: str, *, is_populated: bool) -> None:
         await self._in_thread(self._claim, instance, is_populated)
 
+    async def verify(self, instance: str) -> None:
+        if not await self._in_thread(self._is_marked, instance):
+            raise ForeignStore(f"{self._root} is empty or unmarked: is its volume mounted?")
+
     async def append(self, upload: UploadState, content: AsyncIterable[bytes]) -> UploadState:
-        with _full_disk_named():
-            descriptor = await self._in_thread(self._open_upload, upload)
+        with _full_disk_named(), contextlib.ExitStack() as opened:
+            descriptor = await self._in_thread(self._open_upload, upload, opened)
             try:
                 running = await self._running_hash(upload)
                 offset = upload.offset
@@ -102,8 +107,6 @@ class FilesystemBlobStore:
             except BaseException:
                 os.ftruncate(descriptor, upload.offset)  # a torn chunk must not fill the disk until the next one
                 raise
-            finally:
-                os.close(descriptor)
         self._reach("append.written")
         self._remember(upload.key, _RunningHash(offset, running))
         return replace(upload, offset=offset)
@@ -149,28 +152,39 @@ class FilesystemBlobStore:
         await self._in_thread(self._check)
 
     async def keys(self) -> AsyncIterator[str]:
-        for folder in await self._in_thread(lambda: sorted(self._data.iterdir())):
+        for folder in await self._in_thread(self._folders_of_blobs):
             for name in await self._in_thread(os.listdir, folder):
                 yield name
 
     # Everything below runs in a thread of the store, except the running hashes, which belong to the event loop.
 
     def _claim(self, instance: str, is_populated: bool) -> None:
-        marker = self._root / ".entrepot"
+        is_marked = self._is_marked(instance)
+        if not is_marked:
+            self._refuse_unmarked(is_populated)
+        make_directories(self._uploads, self._data)  # a backup may have left out what was empty
+        if not is_marked:
+            _write_durably(self._root / _MARKER, json.dumps({"instance": instance, "format": FORMAT}))
+
+    def _is_marked(self, instance: str) -> bool:
+        """Whether the registry `instance` has claimed the store. Raises ForeignStore when another one has."""
+        marker = self._root / _MARKER
         try:
             found = json.loads(marker.read_text())
         except FileNotFoundError:
-            found = None
+            return False
         except ValueError:
-            raise ForeignStore(f"{marker} is damaged: restore it from a backup") from None
-        if found is None:
-            self._refuse_unmarked(is_populated)
-            _make_directories(self._uploads, self._data)
-            _write_durably(marker, json.dumps({"instance": instance, "format": FORMAT}))
-        elif found.get("instance") != instance:
+            found = None
+        if not isinstance(found, dict):
+            raise ForeignStore(f"{marker} is damaged: restore it from a backup")
+        if found.get("instance") != instance:
             raise ForeignStore(f"{self._root} belongs to another registry's database")
-        elif found.get("format") != FORMAT:
+        if found.get("format") != FORMAT:
             raise ForeignStore(f"{self._root} has format {found.get('format')}, this version reads {FORMAT}")
+        return True
+
+    def _folders_of_blobs(self) -> list[Path]:
+        return sorted(self._data.iterdir()) if self._data.is_dir() else []
 
     def _check(self) -> None:
         space = os.statvfs(self._uploads)
@@ -185,7 +199,8 @@ class FilesystemBlobStore:
         if self._data.is_dir() and any(self._data.iterdir()):
             raise ForeignStore(f"{self._root} holds blobs, but no marker and no row of this database names them")
 
-    def _open_upload(self, upload: UploadState) -> int:
+    def _open_upload(self, upload: UploadState, opened: contextlib.ExitStack) -> int:
+        """`opened` will close the descriptor, also for a caller who was cancelled and never hears of it."""
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if upload.offset == 0 else 0)
         path = self._upload_path(upload.key)
         try:
@@ -193,19 +208,16 @@ class FilesystemBlobStore:
         except FileNotFoundError:
             self._take_back(upload.key)
             descriptor = os.open(path, flags)
+        opened.callback(os.close, descriptor)
         try:
             # Two writers: A's request hangs, the client tries again as B. Without the lock A wakes up and writes
             # over bytes that B has hashed. With it B is refused while A lives; the kernel frees it when A dies.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_size < upload.offset:
-                raise UploadMissing(upload.key)
-            os.ftruncate(descriptor, upload.offset)
         except BlockingIOError:
-            os.close(descriptor)
             raise UploadBusy(upload.key) from None
-        except BaseException:
-            os.close(descriptor)
-            raise
+        if os.fstat(descriptor).st_size < upload.offset:
+            raise UploadMissing(upload.key)
+        os.ftruncate(descriptor, upload.offset)
         self._reach("append.created")
         return descriptor
 
@@ -249,24 +261,16 @@ class FilesystemBlobStore:
     def _commit(self, upload: UploadState) -> None:
         source, target = self._upload_path(upload.key), self._blob_path(upload.key)
         self._make_folder(target.parent)
-        try:
-            descriptor = self._open_upload(upload) if upload.offset else self._open_empty(upload, target)
-            try:
-                os.fsync(descriptor)
+        if not target.exists():  # else an earlier commit got this far
+            with contextlib.ExitStack() as opened:
+                descriptor = self._open_upload(upload, opened)
+                with _given_up(source):
+                    os.fsync(descriptor)
                 self._reach("commit.synced")
                 source.rename(target)
-            finally:
-                os.close(descriptor)
-        except UploadMissing:
-            if not target.exists():  # else an earlier commit got this far
-                raise
         self._reach("commit.renamed")
-        _sync_directory(target.parent)
-
-    def _open_empty(self, upload: UploadState, target: Path) -> int:
-        if target.exists():
-            raise UploadMissing(upload.key)
-        return self._open_upload(upload)
+        with _given_up(target):
+            _sync_directory(target.parent)
 
     def _make_folder(self, folder: Path) -> None:
         # A makes the folder, B finds it and commits into it, the power fails before A has synced the name: B's blob
@@ -290,12 +294,18 @@ class FilesystemBlobStore:
         return self._data / key[:2] / key
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Cancelled, it ends when the thread does, however often: the caller closes what the thread uses."""
         future = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])  # the thread still uses descriptors that the caller is about to close
-            raise
+        cancellation: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as problem:
+                cancellation = problem
+        if cancellation:
+            future.exception()  # looked at, or asyncio reports it as forgotten
+            raise cancellation
+        return future.result()
 
 
 @contextlib.contextmanager
@@ -305,6 +315,16 @@ def _full_disk_named() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreFull(str(error)) from error
+        raise
+
+
+@contextlib.contextmanager
+def _given_up(path: Path) -> Iterator[None]:
+    """Remove the file when its sync fails, so that nobody asks again and is told that all is well."""
+    try:
+        yield
+    except OSError:
+        path.unlink()
         raise
 
 
@@ -328,10 +348,11 @@ def _write_all(descriptor: int, batch: bytes, offset: int) -> None:
         left, offset = left[written:], offset + written
 
 
-def _make_directories(*paths: Path) -> None:
+def make_directories(*paths: Path) -> None:
+    """Make the directories and those above them, and sync the name of each one made."""
     for path in paths:
         if not path.is_dir():
-            _make_directories(path.parent)
+            make_directories(path.parent)
             path.mkdir(exist_ok=True)
             _sync_directory(path.parent)
 

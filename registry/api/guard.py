@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -71,8 +72,17 @@ def _host(request: Request) -> str:
 
 def _refuse_foreign(request: Request, host: str) -> None:
     """A web page or a proxy on this machine must not open to others what loopback was meant to protect."""
-    if not is_loopback(host) or any(name in request.headers for name in _FORWARDING):
+    if _is_foreign_page(request) or not is_loopback(host) or any(name in request.headers for name in _FORWARDING):
         raise Denied(
             "protected mode: without users the registry serves only this machine, asked for as localhost or 127.0.0.1."
             " Say what strangers may do with ENTREPOT_ANONYMOUS=pull or push to serve others"
         )
+
+
+def _is_foreign_page(request: Request) -> bool:
+    """Whether a browser says that a page from elsewhere sends this; a page may POST without asking first."""
+    origin = request.headers.get("origin")
+    try:
+        return origin is not None and not is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        return True

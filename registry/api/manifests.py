@@ -70,8 +70,8 @@ class ManifestEndpoints:
         response.headers["Docker-Content-Digest"] = str(manifest.digest)
         if manifest.subject:
             response.headers["OCI-Subject"] = str(manifest.subject)
-        for tag in push.tags:
-            response.headers.append("OCI-Tag", tag.value)
+        if push.tags:  # in one line: some clients give up at a hundred lines of headers
+            response.headers["OCI-Tag"] = ", ".join(tag.value for tag in push.tags)
         return response
 
     async def delete(self, call: Call) -> Response:

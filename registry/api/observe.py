@@ -63,7 +63,7 @@ def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
     }
     return {
         "method": scope["method"][:16],
-        "path": scope["path"][:1024],
+        "path": scope["raw_path"].decode("latin-1")[:1024],  # still escaped: a terminal must not obey it
         "query": scope["query_string"].decode("latin-1")[:1024],
         "status": record.status,
         "received": record.received,

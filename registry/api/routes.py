@@ -41,6 +41,7 @@ def make_routes(
         (Kind.ROOT, "GET"): Route(repositories.root, Action.ANY, "end-1"),
         (Kind.ROOT, "HEAD"): Route(repositories.root, Action.ANY, "end-1"),
         (Kind.CATALOG, "GET"): Route(repositories.catalog, Action.CATALOG, ""),
+        (Kind.CATALOG, "HEAD"): Route(repositories.catalog, Action.CATALOG, ""),
         (Kind.BLOB, "GET"): Route(blobs.get, Action.PULL, "end-2"),
         (Kind.BLOB, "HEAD"): Route(blobs.head, Action.PULL, "end-2"),
         (Kind.BLOB, "DELETE"): Route(blobs.delete, Action.DELETE, "end-10"),
@@ -49,11 +50,14 @@ def make_routes(
         (Kind.MANIFEST, "PUT"): Route(manifests.put, Action.PUSH, "end-7"),
         (Kind.MANIFEST, "DELETE"): Route(manifests.delete, Action.DELETE, "end-9"),
         (Kind.TAGS, "GET"): Route(manifests.list_tags, Action.PULL, "end-8"),
+        (Kind.TAGS, "HEAD"): Route(manifests.list_tags, Action.PULL, "end-8"),
         (Kind.REFERRERS, "GET"): Route(manifests.list_referrers, Action.PULL, "end-12"),
+        (Kind.REFERRERS, "HEAD"): Route(manifests.list_referrers, Action.PULL, "end-12"),
         (Kind.UPLOADS, "POST"): Route(uploads.start, Action.PUSH, "end-4"),
         (Kind.UPLOAD, "PATCH"): Route(uploads.append, Action.PUSH, "end-5"),
         (Kind.UPLOAD, "PUT"): Route(uploads.complete, Action.PUSH, "end-6"),
         (Kind.UPLOAD, "GET"): Route(uploads.status, Action.PUSH, "end-13"),
+        (Kind.UPLOAD, "HEAD"): Route(uploads.status, Action.PUSH, "end-13"),
         (Kind.UPLOAD, "DELETE"): Route(uploads.cancel, Action.PUSH, "end-14"),
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
-from registry.errors import EndpointUnknown, NameInvalid
+from registry.errors import EndpointUnknown, NameInvalid, PathTooLong
 from registry.oci.names import RepositoryName
 
 _LONGEST = 8192  # bytes
@@ -46,7 +46,7 @@ class Target:
 
 
 def parse_target(raw_path: bytes) -> Target:  # noqa: C901, PLR0911 - a table, one endpoint a case
-    """Parse the path as it came over the wire, without the query. Raises NameInvalid, EndpointUnknown."""
+    """Parse the path as it came over the wire, without the query. Raises NameInvalid, EndpointUnknown, PathTooLong."""
     segments = _segments(raw_path)
     if segments[:2] != ["", "v2"]:
         raise EndpointUnknown
@@ -71,7 +71,9 @@ def parse_target(raw_path: bytes) -> Target:  # noqa: C901, PLR0911 - a table, o
 
 
 def _segments(raw_path: bytes) -> list[str]:
-    if len(raw_path) > _LONGEST or _ESCAPED_SEPARATOR.search(raw_path):
+    if len(raw_path) > _LONGEST:
+        raise PathTooLong
+    if _ESCAPED_SEPARATOR.search(raw_path):
         raise NameInvalid
     try:
         path = unquote_to_bytes(raw_path).decode("utf-8")

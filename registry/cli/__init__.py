@@ -1,4 +1,4 @@
-"""The command `entrepot`."""
+"""The command `entrepot`: one module for each noun, each of them parses, calls the rules and prints."""
 
 from registry.cli.app import main
 

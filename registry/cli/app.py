@@ -1,27 +1,78 @@
-"""The command line's root."""
+"""The command line's root: finds the module of a noun, and tells a refusal in one message."""
+
+import importlib
+import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from registry import logs
-from registry.app import create_app
-from registry.config import load
-from registry.server import serve as run_server
+from registry.cli.invocation import Invocation, Refused
+from registry.cli.version import find_version
 
-app = typer.Typer(no_args_is_help=True)
+NOUNS = {
+    "serve": "Run the registry until SIGTERM or Ctrl+C.",
+    "repository": "List, show and delete repositories.",
+    "tag": "List tags, and show what they pointed to in the past.",
+    "check": "See whether database and files agree, and change nothing.",
+    "config": "Show the settings and where each of them comes from.",
+}
+
+
+class Nouns(TyperGroup):
+    """Loads a noun's module when its command is used, so that help and completion need no HTTP server's modules."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for noun, summary in NOUNS.items():
+            self.add_command(TyperCommand(noun, help=summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        noun, command, rest = super().resolve_command(ctx, args)
+        return noun, (noun and load(noun)) or command, rest
+
+
+def load(noun: str) -> Any:
+    """The noun's own command."""
+    return typer.main.get_command(importlib.import_module(f"registry.cli.{noun}").app)
+
+
+app = typer.Typer(cls=Nouns, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"entrepot {find_version()}")
+        raise typer.Exit
 
 
 @app.callback()
-def root() -> None:
-    """A self-hosted OCI container image registry."""
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A self-hosted OCI container image registry.
+
+    Examples:
+      entrepot serve                              serve ./data on 127.0.0.1:5000
+      docker push 127.0.0.1:5000/demo/app:1       push to it
+      entrepot repository list                    see what is there
+      entrepot COMMAND --help                     more about a command
+
+    Settings come from a TOML file (--config), overridden by ENTREPOT_* in the environment, overridden by flags.
+    Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+    """
 
 
-@app.command()
-def serve(host: str = typer.Option(None), port: int = typer.Option(None)) -> None:
-    """Run the registry."""
-    config, _ = load(flags={"host": host, "port": port})
-    logs.configure(config.log_format)
-    run_server(create_app(config), config, lambda host, port: typer.echo(f"http://{host}:{port}", err=True))
+def run(invocation: Invocation) -> None:
+    """Run one command. Ends with SystemExit."""
+    try:
+        app(invocation.arguments, prog_name="entrepot", obj=invocation)
+    except Refused as refusal:
+        typer.echo(f"entrepot: {refusal}", err=True)
+        sys.exit(1)
 
 
 def main() -> None:
-    app()
+    run(Invocation.current())

@@ -66,14 +66,15 @@ class _Job(Generic[T]):
 
 
 class Database:
-    """The SQLite database at `path`; made when it is not there."""
+    """The SQLite database at `path`; made when it is not there. Raises Unavailable."""
 
     def __init__(self, path: Path, *, reach: Reach = pass_by) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
             raise Unavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt the database: upgrade apsw")
         self._reach = reach
-        self._writer = _connect(path)
-        self._reader = _connect(path)
+        with _problems_named():
+            self._writer = _connect(path)
+            self._reader = _connect(path)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
         self._thread.start()
@@ -164,5 +165,7 @@ def _problems_named() -> Iterator[None]:
         yield
     except apsw.FullError as problem:
         raise StorageFull from problem
+    except (apsw.NotADBError, apsw.CorruptError) as problem:
+        raise Unavailable(f"the database is damaged: restore it from a backup ({problem})") from problem
     except (apsw.BusyError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as problem:
         raise Unavailable(f"the database cannot be used now: {problem}", headers={"Retry-After": "5"}) from problem

@@ -16,15 +16,29 @@ def migrate(tx: Transaction) -> int:
     done: int = row[0] if row else 0
     known = _migrations()
     if done > max(known):
-        raise Unavailable(
-            f"the database has schema {done}, this version knows {max(known)}: install the newer one again"
-        )
+        raise _too_new(done, max(known))
     for number in sorted(number for number in known if number > done):
         name, text = known[number]
         for statement in _statements(text):
             tx.run(statement)
         tx.run("INSERT INTO migration (number, name) VALUES (:number, :name)", number=number, name=name)
     return max(known)
+
+
+def find_instance(tx: Transaction) -> str | None:
+    """The registry's instance id, None when none was made yet. Raises Unavailable when the schema is another one."""
+    if not tx.run("SELECT 1 FROM sqlite_master WHERE name = 'migration'"):
+        return None
+    row = tx.one("SELECT coalesce(max(number), 0) FROM migration")
+    done, needed = row[0] if row else 0, max(_migrations())
+    if done > needed:
+        raise _too_new(done, needed)
+    if done < needed:
+        raise Unavailable(
+            f"the database has schema {done}, this version needs {needed}: start its server once, which brings it there"
+        )
+    found = tx.one("SELECT instance FROM registry")
+    return str(found[0]) if found else None
 
 
 def get_instance(tx: Transaction, instance: str, registry_id: str, now: int) -> str:
@@ -39,6 +53,10 @@ def get_instance(tx: Transaction, instance: str, registry_id: str, now: int) -> 
     row = tx.one("SELECT instance FROM registry")
     assert row is not None, "the statement above made it"  # noqa: S101 - for the type checker
     return str(row[0])
+
+
+def _too_new(done: int, known: int) -> Unavailable:
+    return Unavailable(f"the database has schema {done}, this version knows {known}: install the newer one again")
 
 
 def _migrations() -> dict[int, tuple[str, str]]:

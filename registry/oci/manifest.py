@@ -209,7 +209,7 @@ def _descriptor(value: Any, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise ManifestInvalid(f"{where} is a descriptor: an object with mediaType, digest and size")
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-    if not isinstance(media_type, str) or not media_types.is_media_type(media_type):
+    if not isinstance(media_type, str) or not media_types.is_content_type(media_type):
         raise ManifestInvalid(f"{where}.mediaType is no media type")
     if type(size) is not int or not 0 <= size <= _LARGEST:
         raise ManifestInvalid(f"{where}.size is no number of bytes")

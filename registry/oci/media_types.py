@@ -25,10 +25,17 @@ _ELSEWHERE = (
 _MOST = 255
 _TOKEN = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"  # noqa: S105 - the RFC's word for a piece of grammar
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}", re.ASCII)
+_PARAMETER = rf'[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*")'
+_CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:{_PARAMETER})*", re.ASCII)
 
 
 def is_media_type(text: str) -> bool:
     return len(text) <= _MOST and _MEDIA_TYPE.fullmatch(text) is not None
+
+
+def is_content_type(text: str) -> bool:
+    """A media type that may have parameters: podman describes a file as `text/plain; charset=utf-8`."""
+    return len(text) <= _MOST and _CONTENT_TYPE.fullmatch(text) is not None
 
 
 def may_be_elsewhere(media_type: str) -> bool:

@@ -37,7 +37,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    if len(text) > _MOST_DIGITS or text == "-0":
+    if len(text.removeprefix("-")) > _MOST_DIGITS or text == "-0":
         raise JSONRefused("a number is out of range")
     return int(text)
 

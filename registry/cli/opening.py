@@ -1,0 +1,105 @@
+"""Opens the registry of the embedded database for one command, also while a server runs on it."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from registry.app import Registry
+from registry.cli.invocation import Invocation, Refused, user_name
+from registry.cli.settings import load_config
+from registry.config import Config
+from registry.errors import RegistryError, Unavailable
+from registry.identity import Actor
+from storage.blobstore import ForeignStore
+
+T = TypeVar("T")
+
+
+def read(ctx: typer.Context, file: Path | None, work: Callable[[Registry], Coroutine[Any, Any, T]]) -> T:
+    """What `work` returns. Raises Refused."""
+    config, _ = load_config(file)
+    with explained(config, ctx.ensure_object(Invocation)):
+        return asyncio.run(_join(config, work))
+
+
+def change(ctx: typer.Context, file: Path | None, work: Callable[[Registry, Actor], Coroutine[Any, Any, T]]) -> T:
+    """What `work` returns, which changes the registry. Raises Refused, also for other users than its owner."""
+    config, _ = load_config(file)
+    invocation = ctx.ensure_object(Invocation)
+    refuse_other_user(config, invocation)
+    with explained(config, invocation):
+        return asyncio.run(_join(config, lambda registry: work(registry, invocation.actor)))
+
+
+def refuse_other_user(config: Config, invocation: Invocation) -> None:
+    """Files that root makes beside the database are files that its server cannot write. Raises Refused."""
+    with explained(config, invocation):
+        owner = _find_owner(config)
+    if owner is not None and owner != invocation.uid:
+        raise Refused(
+            f"the registry in {config.database_path.parent} belongs to the system user {user_name(owner)}, whose server"
+            f" could not write the files that {invocation.user} makes.\n"
+            f"Run it as the owner: {invocation.as_owner(owner)}"
+        )
+
+
+@contextlib.contextmanager
+def explained(config: Config, invocation: Invocation) -> Iterator[None]:
+    """Turn what goes wrong with the stores into one message that says what to do."""
+    try:
+        yield
+    except ForeignStore as problem:
+        raise Refused(
+            f"{problem}\nThe database is {config.database_path}, the blobs are in {config.storage_path}:"
+            " set ENTREPOT_DATA (or ENTREPOT_DATABASE and ENTREPOT_STORAGE) to two that belong together"
+        ) from None
+    except Unavailable as problem:
+        raise Refused(f"{config.database_path}: {problem}{_hint(config, invocation)}") from None
+    except RegistryError as problem:
+        raise Refused(str(problem)) from None
+    except OSError as problem:
+        place = problem.filename or config.database_path.parent
+        raise Refused(f"{place}: {problem.strerror or problem}{_hint(config, invocation)}") from None
+
+
+async def _join(config: Config, work: Callable[[Registry], Coroutine[Any, Any, T]]) -> T:
+    if _find_owner(config) is None:
+        raise _none_here(config)
+    registry = Registry(config)
+    try:
+        if not await registry.join():
+            raise _none_here(config)
+        return await work(registry)
+    finally:
+        registry.close()
+
+
+def _find_owner(config: Config) -> int | None:
+    """The system user whose database it is, None when there is none. Raises OSError."""
+    try:
+        return os.stat(config.database_path).st_uid  # noqa: PTH116 - Path.stat says the same
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _none_here(config: Config) -> Refused:
+    return Refused(
+        f"there is no registry in {config.database_path.parent} yet: `entrepot serve` makes one when it starts.\n"
+        "If it is elsewhere, say so with ENTREPOT_DATA or --config"
+    )
+
+
+def _hint(config: Config, invocation: Invocation) -> str:
+    directory = config.database_path.parent
+    with contextlib.suppress(OSError):
+        owner = _find_owner(config)
+        if owner is not None and owner != invocation.uid:
+            return f"\nIt belongs to the system user {user_name(owner)}: try {invocation.as_owner(owner)}"
+    if os.access(directory, os.W_OK):
+        return ""
+    return f"\n{directory} must be a directory that {invocation.user} may write: set ENTREPOT_DATA to another one"

@@ -1,0 +1,56 @@
+"""What commands print: tables for people, JSON for programs; instants in UTC, sizes in words or bytes."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+_WIDE = 10_000  # columns: what goes to a file or a pipe is never folded
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+    """`numbers` names the columns that are aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console = make_console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(table)
+
+
+def print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2))
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Text is shown as it is: names and messages are no markup."""
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def show_instant(milliseconds: int) -> str:
+    return _iso(milliseconds, "seconds")
+
+
+def exact_instant(milliseconds: int) -> str:
+    return _iso(milliseconds, "milliseconds")
+
+
+def show_size(size: int) -> str:
+    """`size` in bytes."""
+    amount, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:  # noqa: PLR2004 - the definition of the units
+            break
+        amount, unit = amount / 1024, larger
+    return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def _iso(milliseconds: int, precision: str) -> str:
+    instant = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return instant.isoformat(timespec=precision).replace("+00:00", "Z")
