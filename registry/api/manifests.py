@@ -1,8 +1,8 @@
 """Manifests, tags and referrers over HTTP."""
 
 import json
-from urllib.parse import unquote_plus
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -132,12 +132,9 @@ def _content_type(request: Request) -> str | None:
 
 
 def _artifact_type(request: Request) -> str | None:
-    """Some clients write the `+` of a media type as it is, which a form decoder reads as a space."""
-    value = request.query_params.get("artifactType")
-    if value is None or " " not in value:
-        return value
-    raw = request.scope["query_string"].decode("latin-1").partition("artifactType=")[2].partition("&")[0]
-    return unquote_plus(raw.replace("+", "%2B"))
+    """Some clients write the `+` of a media type as it is, which a form decoder reads as a space: no type has one."""
+    query = request.scope["query_string"].decode("latin-1")
+    return QueryParams(query.replace("+", "%2B")).get("artifactType")
 
 
 def _preconditions(request: Request) -> Preconditions:

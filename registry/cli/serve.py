@@ -37,10 +37,10 @@ def serve(
     """
     config, _ = load_config(config_file, {"host": host, "port": port, "workers": workers})
     invocation = ctx.ensure_object(Invocation)
-    logs.configure(config.log_format)
     try:
         refuse_exposure(config)  # before a directory is made for nothing
         refuse_other_user(config, invocation)
+        logs.configure(config.log_format)
         with explained(config, invocation):
             run_server(create_app(config), config, lambda host, port: announce(config, host, port))
     except CannotServe as problem:

@@ -76,6 +76,7 @@ class Database:
             self._writer = _connect(path)
             self._reader = _connect(path)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._is_open = True
         self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
         self._thread.start()
 
@@ -89,6 +90,8 @@ class Database:
 
         What `work` raises undoes its writes and comes out here. Raises StorageFull and Unavailable besides.
         """
+        if not self._is_open:
+            raise Unavailable("the registry is being stopped")
         job = _Job(work)
         self._jobs.put(job)
         with _problems_named():
@@ -96,6 +99,8 @@ class Database:
             return await job.future
 
     def close(self) -> None:
+        """Commit what waits to be written, and refuse the rest."""
+        self._is_open = False
         self._jobs.put(None)
         self._thread.join()
         self._reader.close()

@@ -1,0 +1,139 @@
+"""`entrepot repository`."""
+
+import asyncio
+import json
+import os
+import pwd
+
+import pytest
+
+from registry.metadata.database import Database
+from tests.cli.conftest import Filled
+from tests.cli.content import CONFIG, LAYER
+from tests.cli.running import Terminal, entrepot, program
+
+BYTES = len(CONFIG) + len(LAYER)
+
+
+@pytest.mark.usefixtures("filled")
+def test_list_shows_what_each_holds() -> None:
+    """The table has one line for each repository, in byte order, with counts and a size in words."""
+    outcome = entrepot("repository", "list")
+    assert outcome.status == 0
+    assert [line.split() for line in outcome.stdout.splitlines()] == [
+        ["REPOSITORY", "TAGS", "MANIFESTS", "BLOBS", "SIZE"],
+        ["demo/app", "1", "2", "2", "4.9", "KiB"],
+        ["demo/base", "1", "1", "2", "4.9", "KiB"],
+    ]
+
+
+@pytest.mark.usefixtures("filled")
+def test_list_as_json_counts_bytes() -> None:
+    """The document has sizes in bytes and instants in UTC."""
+    document = json.loads(entrepot("repository", "list", "--json").stdout)
+    assert [each["name"] for each in document["repositories"]] == ["demo/app", "demo/base"]
+    assert document["repositories"][0] == {
+        "name": "demo/app",
+        "tags": 1,
+        "manifests": 2,
+        "blobs": 2,
+        "blob_bytes": BYTES,
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "created_by": "bob",
+        "cause": "push",
+    }
+
+
+@pytest.mark.usefixtures("filled")
+def test_show_tells_one() -> None:
+    """One repository is shown as a list of facts."""
+    outcome = entrepot("repository", "show", "demo/app")
+    assert outcome.status == 0
+    facts = dict(line.split(maxsplit=1) for line in outcome.stdout.splitlines())
+    assert facts["manifests"].strip() == "2"
+    assert "2026-01-01T00:00:00Z" in outcome.stdout
+    assert "bob (push)" in outcome.stdout
+
+
+@pytest.mark.usefixtures("filled")
+def test_show_as_json_is_the_entry_of_the_list() -> None:
+    """Both commands describe a repository in the same words."""
+    shown = json.loads(entrepot("repository", "show", "demo/app", "--json").stdout)
+    listed = json.loads(entrepot("repository", "list", "--json").stdout)
+    assert shown == listed["repositories"][0]
+
+
+@pytest.mark.usefixtures("filled")
+def test_an_unknown_repository_is_told() -> None:
+    """A name without a repository ends with 1 and one line."""
+    for verb in ("show", "delete"):
+        outcome = entrepot("repository", verb, "demo/none")
+        assert (outcome.status, outcome.stdout) == (1, "")
+        assert outcome.stderr == "entrepot: there is no repository demo/none\n"
+
+
+@pytest.mark.usefixtures("filled")
+def test_delete_hides_the_repository() -> None:
+    """With --yes it is gone at once, and the others stay."""
+    outcome = entrepot("repository", "delete", "demo/app", "--yes")
+    assert (outcome.status, outcome.stdout) == (0, "demo/app is deleted\n")
+    assert names() == ["demo/base"]
+
+
+def test_delete_wants_to_be_confirmed(filled: Filled) -> None:
+    """Without a terminal and without --yes nothing is deleted."""
+    outcome = program("repository", "delete", "demo/app", ENTREPOT_DATA=str(filled.data))
+    assert outcome.status == 1
+    assert outcome.stderr == "entrepot: nobody is here to confirm that demo/app shall be deleted: say --yes\n"
+    assert names() == ["demo/app", "demo/base"]
+
+
+@pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, ["demo/base"]), ("n", 1, ["demo/app", "demo/base"])])
+def test_delete_asks_at_a_terminal(filled: Filled, answer: str, status: int, left: list[str]) -> None:
+    """The question says what would be lost, and only yes means yes."""
+    with Terminal("repository", "delete", "demo/app", ENTREPOT_DATA=str(filled.data)) as terminal:
+        terminal.expect("Delete demo/app with 1 tags, 2 manifests and 4.9 KiB of blobs? [y/N]")
+        terminal.answer(answer)
+        assert terminal.wait() == status
+    assert names() == left
+
+
+def test_a_delete_belongs_to_the_user_who_ran_it(filled: Filled) -> None:
+    """The change log has the actor cli:USER."""
+    entrepot("repository", "delete", "demo/app", "--yes")
+    assert changes(filled)[-1] == (f"cli:{user()}", "repository.delete", "demo/app")
+
+
+@pytest.mark.usefixtures("filled")
+def test_another_user_may_read_but_not_delete() -> None:
+    """Whoever does not own the database is told as whom to run the command, and nothing changes."""
+    stranger = os.geteuid() + 1
+    assert entrepot("repository", "list", uid=stranger).status == 0
+    outcome = entrepot("repository", "delete", "demo/app", "--yes", uid=stranger)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert f"belongs to the system user {user()}" in outcome.stderr
+    assert outcome.stderr.endswith(f": sudo -u {user()} -E entrepot repository delete demo/app --yes\n")
+    assert names() == ["demo/app", "demo/base"]
+
+
+def names() -> list[str]:
+    document = json.loads(entrepot("repository", "list", "--json").stdout)
+    return [each["name"] for each in document["repositories"]]
+
+
+def user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def changes(filled: Filled) -> list[tuple[str, str, str]]:
+    async def read() -> list[tuple[str, str, str]]:
+        database = Database(filled.data / "entrepot.db")
+        try:
+            rows = await database.read(
+                lambda tx: tx.run("SELECT actor, action, repository FROM change ORDER BY sequence")
+            )
+        finally:
+            database.close()
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    return asyncio.run(read())

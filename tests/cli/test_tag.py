@@ -1,0 +1,66 @@
+"""`entrepot tag`."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Filled
+from tests.cli.running import entrepot
+
+
+def test_list_shows_what_tags_point_to(filled: Filled) -> None:
+    """Each tag has one line with the whole digest, the instant and the actor."""
+    outcome = entrepot("tag", "list", "demo/app")
+    assert outcome.status == 0
+    header, line = outcome.stdout.splitlines()
+    assert header.split() == ["TAG", "DIGEST", "SET", "AT", "SET", "BY"]
+    assert line.split() == ["1", filled.manifests[1], "2026-01-01T00:01:00Z", "bob"]
+
+
+def test_list_as_json(filled: Filled) -> None:
+    """The document names the repository and its tags."""
+    assert json.loads(entrepot("tag", "list", "demo/app", "--json").stdout) == {
+        "repository": "demo/app",
+        "tags": [
+            {"tag": "1", "digest": filled.manifests[1], "set_at": "2026-01-01T00:01:00.000Z", "set_by": "bob"},
+        ],
+    }
+
+
+def test_history_begins_with_the_latest(filled: Filled) -> None:
+    """Each pointing has its beginning and its end; the first line's end is now."""
+    outcome = entrepot("tag", "history", "demo/app", "1")
+    assert outcome.status == 0
+    assert [line.split() for line in outcome.stdout.splitlines()] == [
+        ["DIGEST", "FROM", "TO", "SET", "BY"],
+        [filled.manifests[1], "2026-01-01T00:01:00Z", "now", "bob"],
+        [filled.manifests[0], "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z", "bob"],
+    ]
+
+
+def test_history_as_json_has_its_limit(filled: Filled) -> None:
+    """--limit leaves the oldest out; what is still so has no end."""
+    document = json.loads(entrepot("tag", "history", "demo/app", "1", "--limit", "1", "--json").stdout)
+    assert document == {
+        "repository": "demo/app",
+        "tag": "1",
+        "history": [
+            {"digest": filled.manifests[1], "from": "2026-01-01T00:01:00.000Z", "to": None, "set_by": "bob"},
+        ],
+    }
+
+
+@pytest.mark.usefixtures("filled")
+def test_an_unknown_tag_has_no_history() -> None:
+    """A tag that never was is told, with the command that lists those that are."""
+    outcome = entrepot("tag", "history", "demo/app", "2")
+    assert outcome.status == 1
+    assert outcome.stderr == "entrepot: demo/app never had a tag 2: `entrepot tag list demo/app` lists those it has\n"
+
+
+@pytest.mark.usefixtures("filled")
+def test_an_unknown_repository_has_no_tags() -> None:
+    """Both commands say that the repository is not there."""
+    for arguments in (["list", "demo/none"], ["history", "demo/none", "1"]):
+        outcome = entrepot("tag", *arguments)
+        assert (outcome.status, outcome.stderr) == (1, "entrepot: there is no repository demo/none\n")
