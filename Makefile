@@ -33,11 +33,11 @@ clients: .venv/dev ## real clients of two generations (needs root on Debian 12 a
 faults: .venv/dev ## power loss, full disks, memory, start-up work (needs root, fuse3 and strace)
 	$(BIN)/pytest -q tests/faults
 
-image-test: .venv/serve ## build the image on a base of its own, run it read-only, push to it (needs root on Debian 12)
+image-test: .venv/dev ## build the image on a base of its own, run it read-only, push to it (needs root on Debian 12)
 	tests/image/run
 
 image: ## build the container image (needs a container builder)
-	docker build -t entrepot .
+	docker build --build-arg REVISION=$$(git rev-parse HEAD) -t entrepot .
 
 soak: .venv/dev ## ten minutes of pushes, pulls and kills
 	$(BIN)/python -m tests.soak.run --minutes 10
