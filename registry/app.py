@@ -90,7 +90,7 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
     """The whole registry as one ASGI application; two of them can live in one process."""
     registry = Registry(config, clock=clock, reach=reach)
     metrics = _collectors()
-    health = HealthEndpoints(registry.database, registry.store, metrics, has_open_metrics=config.metrics == "public")
+    health = HealthEndpoints(registry.check, metrics, has_open_metrics=config.metrics == "public")
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

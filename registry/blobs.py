@@ -64,15 +64,22 @@ class Blobs:
         False: there is no such blob where the actor may look, so it has to be uploaded.
         """
 
-        def work(tx: Transaction) -> bool:
+        def find(tx: Transaction) -> StoredBlob | None:
             origins = [source] if source else blobs.list_repositories(tx, digest)
-            if not any(may_mount_from(origin) and blobs.find(tx, origin, digest) for origin in origins):
+            found = (blobs.find(tx, origin, digest) for origin in origins if may_mount_from(origin))
+            return next(filter(None, found), None)
+
+        def work(tx: Transaction) -> bool:
+            if find(tx) is None:
                 return False
             deed = Deed(by, self._clock())
             repository_id = repositories.get_or_make(tx, repository, "mount", deed)
             blobs.give_right(tx, repository_id, digest, "blob.mount", deed)
             return True
 
+        blob = await self._database.read(find)
+        if blob is None or await self._store.size(blob.key) != blob.size:
+            return False  # a damaged blob is not handed on: the client uploads it, and that repairs it
         is_mounted = await self._database.write(work)
         self._reach("mount.recorded")
         return is_mounted

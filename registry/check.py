@@ -1,12 +1,14 @@
-"""Do database and store agree? Reads everything once, changes nothing."""
+"""Are database and store usable, and do they agree? Changes nothing."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
-from registry.metadata import blobs
+from registry.errors import RegistryError, Unavailable
+from registry.metadata import blobs, schema
 from registry.metadata.blobs import StoredBlob
 from registry.metadata.database import Database
-from storage.blobstore import BlobStore
+from storage.blobstore import BlobStore, StoreFull
 
 _PAGE = 500
 
@@ -29,6 +31,14 @@ class Check:
         self._database = database
         self._store = store
 
+    async def ready(self) -> None:
+        """Raises Unavailable when database or store cannot serve a push now, and says which."""
+        try:
+            await self._database.read(schema.find_instance)
+            await self._store.probe()
+        except (RegistryError, StoreFull, OSError) as problem:
+            raise Unavailable(f"not ready: {problem}") from problem
+
     async def count(self) -> int:
         """How many blobs a check will look at."""
         return await self._database.read(blobs.count)
@@ -48,7 +58,7 @@ class Check:
 
     async def _stored(self) -> AsyncIterator[StoredBlob]:
         after = ""
-        while page := await self._database.read(lambda tx: blobs.list_stored(tx, after, _PAGE)):  # noqa: B023 - awaited
+        while page := await self._database.read(partial(blobs.list_stored, after=after, limit=_PAGE)):
             for blob in page:
                 yield blob
             after = str(page[-1].digest)

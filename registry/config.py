@@ -6,11 +6,13 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "ENTREPOT_"
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ConfigInvalid(Exception):
@@ -57,8 +59,7 @@ class Config(BaseModel):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
-        for network in text.split(",") if text else []:
-            ipaddress.ip_network(network.strip())
+        _parse_networks(text)
         return text
 
     @field_validator("workers")
@@ -91,8 +92,8 @@ class Config(BaseModel):
         return Path(self.database.removeprefix("sqlite:///")) if self.database else self.data.absolute() / "entrepot.db"
 
     @property
-    def proxies(self) -> list[str]:
-        return [network.strip() for network in self.trusted_proxies.split(",") if network.strip()]
+    def proxies(self) -> list[Network]:
+        return _parse_networks(self.trusted_proxies)
 
 
 def load(
@@ -118,6 +119,10 @@ def load(
         return Config(**values), origins
     except ValidationError as problem:
         raise ConfigInvalid("\n".join(_explain(error, origins, file) for error in problem.errors())) from None
+
+
+def _parse_networks(text: str) -> list[Network]:
+    return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
 
 
 def _default_file(environment: Mapping[str, str] | None) -> Path | None:

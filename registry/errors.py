@@ -160,8 +160,8 @@ class SizeInvalid(RegistryError):
 class Unauthorized(RegistryError):
     code, status, message = "UNAUTHORIZED", 401, "authentication required"
 
-    def __init__(self, challenge: str) -> None:
-        super().__init__(headers={"WWW-Authenticate": challenge})
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": challenge})
 
 
 class Denied(RegistryError):
@@ -170,6 +170,12 @@ class Denied(RegistryError):
 
 class StorageFull(RegistryError):
     code, status, message = "UNKNOWN", 507, "the registry's disk is full: nothing was stored, pulls go on"
+
+
+class InternalError(RegistryError):
+    """A bug of ours."""
+
+    code, status, message = "UNKNOWN", 500, "the registry failed to serve this: its log says why"
 
 
 class Unavailable(RegistryError):

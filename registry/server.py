@@ -1,4 +1,4 @@
-"""The edge: the listening socket, the one-server lock, and uvicorn with every limit that it has."""
+"""The edge: the listening socket, the one-server lock, and uvicorn, set up."""
 
 import asyncio
 import contextlib

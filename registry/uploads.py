@@ -6,7 +6,7 @@ The bytes are durable before the row that names the blob is; nothing is open in 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
 
 LEASE = 30_000  # milliseconds
+_RENEW_SECONDS = LEASE / 3 / 1_000
 _EXPIRY = 7 * 24 * 3_600_000  # milliseconds after the last chunk
 
 
@@ -71,6 +72,10 @@ class Uploads:
         self._reach("upload.recorded")
         return advanced
 
+    async def is_complete(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a PUT for a session that is gone may have been answered 201 before: its blob is there."""
+        return await self._database.read(lambda tx: blobs.find(tx, repository, digest)) is not None
+
     async def complete(self, session: UploadSession, chunk: Chunk, digest: Digest, by: Actor) -> None:
         """Append the last chunk, check the digest, and make the blob of it.
 
@@ -78,15 +83,13 @@ class Uploads:
         """
         async with self._claimed(session, chunk.first_byte) as (claimed, writer):
             state = await self._append(claimed.state, chunk)
-            if await self._store.digest(state, digest.algorithm) != digest:
+            with _store_problems_named(state):
+                actual = await self._store.digest(state, digest.algorithm)
+            if actual != digest:
                 await self._end(claimed, writer)
                 raise DigestInvalid("the uploaded content has another digest: the session has ended, begin a new one")
             await self._store_blob(claimed, state, digest, lambda tx: uploads.remove(tx, claimed, writer), by)
         self._reach("blob.recorded")
-
-    async def is_complete(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether a PUT for a session that is gone may have been answered 201 before: its blob is there."""
-        return await self._database.read(lambda tx: blobs.find(tx, repository, digest)) is not None
 
     async def push(self, repository: RepositoryName, digest: Digest, chunk: Chunk, by: Actor) -> None:
         """Store a blob that comes in one request. Raises DigestInvalid, SizeInvalid, StorageFull."""
@@ -104,14 +107,8 @@ class Uploads:
             await self._end(claimed, writer)
 
     async def _append(self, state: UploadState, chunk: Chunk) -> UploadState:
-        try:
+        with _store_problems_named(state):
             return await self._store.append(state, _exactly(chunk))
-        except UploadMissing:
-            raise UploadUnknown("the session's bytes did not survive a crash: begin a new session") from None
-        except UploadBusy:
-            raise ChunkOutOfOrder(state.offset) from None
-        except StoreFull as problem:
-            raise StorageFull from problem
 
     async def _store_blob(
         self,
@@ -124,10 +121,8 @@ class Uploads:
         known = await self._database.read(lambda tx: blobs.find_stored(tx, digest))
         is_whole = known is not None and await self._store.size(known.key) == known.size
         if not is_whole:
-            try:
+            with _store_problems_named(state):
                 await self._store.commit(state)
-            except StoreFull as problem:
-                raise StorageFull from problem
 
         def work(tx: Transaction) -> str:
             """Returns the key that the digest does not need: of the spare copy, of the damaged one, or none."""
@@ -137,7 +132,7 @@ class Uploads:
             repository_id = repositories.get_or_make(tx, session.repository, "push", deed)
             blobs.give_right(tx, repository_id, digest, "blob.push", deed)
             if spare != state.key:
-                reviews.drop(tx, "upload", state.key)
+                reviews.drop(tx, "upload", state.key)  # the key is a blob's now, and the review would take its bytes
             return spare
 
         spare = await self._database.write(work)
@@ -171,10 +166,23 @@ class Uploads:
 
     async def _renew(self, session: UploadSession, writer: Writer) -> None:
         while True:
-            await asyncio.sleep(LEASE / 3_000)
+            await asyncio.sleep(_RENEW_SECONDS)
             renewed = replace(writer, until=self._clock() + LEASE)
             with contextlib.suppress(StorageFull, Unavailable):  # the next round may be luckier; the lease has room
                 await self._database.write(partial(uploads.renew, session=session, writer=renewed))
+
+
+@contextlib.contextmanager
+def _store_problems_named(state: UploadState) -> Iterator[None]:
+    try:
+        yield
+    except UploadMissing:
+        # A crash took bytes that were not synced yet, or A is between append and commit and B deletes the repository.
+        raise UploadUnknown("the session's bytes are gone: begin a new session") from None
+    except UploadBusy:
+        raise ChunkOutOfOrder(state.offset) from None
+    except StoreFull as problem:
+        raise StorageFull from problem
 
 
 def _record_blob(tx: Transaction, blob: StoredBlob, known: StoredBlob | None, *, is_whole: bool, deed: Deed) -> str:

@@ -83,10 +83,16 @@ class BlobStore(Protocol):
         """
 
     async def digest(self, upload: UploadState, algorithm: str) -> Digest:
-        """The digest of the bytes up to the offset: from the running hash, or by reading them again."""
+        """The digest of the bytes up to the offset: from the running hash, or by reading them again.
+
+        Raises UploadMissing.
+        """
 
     async def commit(self, upload: UploadState) -> None:
-        """Make the upload durable under its key before returning. Idempotent. Raises UploadMissing, StoreFull."""
+        """Make the upload durable under its key before returning. Idempotent.
+
+        Raises UploadMissing, UploadBusy, StoreFull.
+        """
 
     async def abort(self, upload: UploadState) -> None:
         """Forget an uncommitted upload and its bytes. Absent is not an error."""
@@ -100,7 +106,7 @@ class BlobStore(Protocol):
     async def delete(self, key: str) -> None:
         """Remove a committed blob. Absent is not an error."""
 
-    async def check(self) -> None:
+    async def probe(self) -> None:
         """Whether the store can be written to now. Raises StoreFull, OSError."""
 
     def keys(self) -> AsyncIterator[str]:

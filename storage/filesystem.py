@@ -148,8 +148,8 @@ class FilesystemBlobStore:
     async def delete(self, key: str) -> None:
         await self._in_thread(self._blob_path(key).unlink, missing_ok=True)
 
-    async def check(self) -> None:
-        await self._in_thread(self._check)
+    async def probe(self) -> None:
+        await self._in_thread(self._probe)
 
     async def keys(self) -> AsyncIterator[str]:
         for folder in await self._in_thread(self._folders_of_blobs):
@@ -186,8 +186,10 @@ class FilesystemBlobStore:
     def _folders_of_blobs(self) -> list[Path]:
         return sorted(self._data.iterdir()) if self._data.is_dir() else []
 
-    def _check(self) -> None:
+    def _probe(self) -> None:
         space = os.statvfs(self._uploads)
+        if space.f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, f"the volume of {self._root} is mounted read-only")
         if space.f_bavail * space.f_frsize < BATCH or space.f_favail == 0 < space.f_files:
             raise StoreFull(f"no room on the volume of {self._root}")
 

@@ -1,9 +1,10 @@
 """Blobs over HTTP: download, with ranges; delete."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -37,18 +38,31 @@ class BlobResponse(Response):
         if ranges:
             self.headers["Content-Range"] = f"bytes {whole.first}-{whole.last}/{blob.size}"
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        # The server takes what is sent to a client that is gone and drops it: without the watch, one broken pull of a
+        # large blob would read all of it.
+        leaving: asyncio.Task[None] | None = None
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            leaving = asyncio.create_task(_gone(receive))
             async for piece in self._content:
+                if leaving.done():
+                    raise ClientDisconnect
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
+            if leaving is not None:
+                leaving.cancel()
             await self._blob.close()
 
     def _describe(self, length: int, media_type: str) -> None:
         self.headers["Content-Length"] = str(length)
         self.headers["Content-Type"] = media_type
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class BlobEndpoints:

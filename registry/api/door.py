@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.bodies import drain
@@ -30,8 +29,6 @@ class Door:
         scope["entrepot.record"] = record
         try:
             await self._app(scope, _counted(receive, record), _marked(scope, receive, send, record))
-        except ClientDisconnect:
-            record.status = 499
         finally:
             self._observer.finish(scope, record)
 

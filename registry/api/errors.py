@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry.errors import EndpointUnknown, MethodNotAllowed, RegistryError, Unavailable
+from registry.errors import EndpointUnknown, InternalError, MethodNotAllowed, RegistryError
 
 _MOST_ECHOED = 256
 
@@ -31,9 +31,7 @@ async def on_http_exception(_request: Request, error: Exception) -> Response:
 
 async def on_unexpected(_request: Request, _error: Exception) -> Response:
     """A bug of ours: the log has the traceback, the client a body that it can read."""
-    failure = Unavailable("the registry failed to serve this: its log says why")
-    failure.status = 500  # type: ignore[misc] # this instance only
-    return render(failure)
+    return render(InternalError())
 
 
 def _shortened(entry: dict[str, object]) -> dict[str, object]:

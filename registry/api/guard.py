@@ -9,32 +9,35 @@ from starlette.requests import Request
 
 from registry.auth import Action, AnonymousAccess, is_allowed
 from registry.errors import Denied, RequestInvalid, Unauthorized
-from registry.identity import Actor
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
-_FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_FORWARDING = ("forwarded", "via", "x-real-ip", "x-forwarded-")  # how the names of a proxy's headers begin
 _CHALLENGE = 'Basic realm="Entrepot"'
 
 
 class Guard:
     """`trusted_proxies`: addresses and networks whose X-Forwarded-For is believed."""
 
-    def __init__(self, access: AnonymousAccess, trusted_proxies: Sequence[str] = ()) -> None:
+    def __init__(
+        self, access: AnonymousAccess, trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
+    ) -> None:
         self._access = access
-        self._proxies = [ipaddress.ip_network(proxy) for proxy in trusted_proxies]
+        self._proxies = trusted_proxies
 
-    def admit(self, request: Request, action: Action, request_id: str) -> Actor:
-        """The actor of an allowed request. Raises RequestInvalid, Denied, Unauthorized.
+    def admit(self, request: Request, action: Action) -> None:
+        """Let an allowed request pass. Raises RequestInvalid, Denied, Unauthorized.
 
         There are no users yet, so credentials are not looked at: `Bearer QQ==`, which some clients always send, and
         any password are as good as none.
         """
-        host = _host(request)
-        if self._access is AnonymousAccess.PROTECTED:
-            _refuse_foreign(request, host)
+        _refuse_malformed(request)
+        if self._access is AnonymousAccess.PROTECTED and not comes_from_this_machine(request):
+            raise Denied(
+                "protected mode: without users the registry serves only this machine, asked for as localhost or"
+                " 127.0.0.1. To serve others say what strangers may do: ENTREPOT_ANONYMOUS=pull or push"
+            )
         if not is_allowed(self._access, action):
-            raise Unauthorized(_CHALLENGE)
-        return Actor("anonymous", self.client_address(request), request_id)
+            self._refuse(request)
 
     def client_address(self, request: Request) -> str:
         """The address of the client: the last one in X-Forwarded-For that no trusted proxy has."""
@@ -43,6 +46,12 @@ class Guard:
         while hops and self._is_trusted(peer):
             peer = hops.pop()
         return peer
+
+    def _refuse(self, request: Request) -> None:
+        refusal = f"callers without credentials may do only this here: {self._access}; and there are no users yet"
+        if "authorization" in request.headers:
+            raise Denied(refusal)  # another challenge would make the client ask for a password again, for ever
+        raise Unauthorized(refusal, _CHALLENGE)
 
     def _is_trusted(self, address: str) -> bool:
         try:
@@ -62,21 +71,35 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _host(request: Request) -> str:
+def comes_from_this_machine(request: Request) -> bool:
+    """Whether nobody elsewhere can have sent this: no web page and no proxy on this machine passed it on."""
+    return (
+        request.client is not None
+        and is_loopback(request.client.host)
+        and is_loopback(_host(request))
+        and not any(map(_is_forwarding, request.headers))
+        and not _is_foreign_page(request)
+    )
+
+
+def _refuse_malformed(request: Request) -> None:
     hosts = request.headers.getlist("host")
-    match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    if match is None:
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
         raise RequestInvalid("a request has exactly one Host header, with a name and perhaps a port")
-    return match[1]
+    codings = ",".join(request.headers.getlist("transfer-encoding"))
+    if codings and codings.strip().lower() != "chunked":
+        # The parser undoes chunked and hands over what it does not understand as if it were the content.
+        raise RequestInvalid("the only transfer coding is chunked", headers={"Connection": "close"})
 
 
-def _refuse_foreign(request: Request, host: str) -> None:
-    """A web page or a proxy on this machine must not open to others what loopback was meant to protect."""
-    if _is_foreign_page(request) or not is_loopback(host) or any(name in request.headers for name in _FORWARDING):
-        raise Denied(
-            "protected mode: without users the registry serves only this machine, asked for as localhost or 127.0.0.1."
-            " Say what strangers may do with ENTREPOT_ANONYMOUS=pull or push to serve others"
-        )
+def _host(request: Request) -> str:
+    """The name in the Host header, without the port; nothing when the header is malformed or missing."""
+    match = _HOST.fullmatch(request.headers.get("host", ""))
+    return match[1] if match else ""
+
+
+def _is_forwarding(header: str) -> bool:
+    return header.startswith(_FORWARDING)
 
 
 def _is_foreign_page(request: Request) -> bool:

@@ -83,9 +83,7 @@ class ManifestEndpoints:
     async def list_tags(self, call: Call) -> Response:
         """end-8."""
         page = Page.parse(call.request.query_params)
-        names = await self._manifests.list_tags(call.repository, page.last, page.limit + 1)
-        shown = names[: page.limit]
-        has_more = bool(shown) and len(names) > len(shown)
+        shown, has_more = page.cut(await self._manifests.list_tags(call.repository, page.last, page.limit + 1))
         path = f"{call.public_url}/v2/{call.repository}/tags/list"
         return JSONResponse(
             {"name": call.repository.value, "tags": shown}, headers=page.link(path, shown[-1]) if has_more else None

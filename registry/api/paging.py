@@ -29,7 +29,12 @@ class Page:
         limit = min(int(numbers[0]), MOST_ENTRIES) if numbers else MOST_ENTRIES
         return cls(limit, query.get("last", ""))
 
+    def cut(self, found: list[str]) -> tuple[list[str], bool]:
+        """The page out of `limit + 1` entries that were asked for, and whether another one follows."""
+        shown = found[: self.limit]
+        return shown, bool(shown) and len(found) > len(shown)
+
     def link(self, path: str, last: str, also: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The header that leads to the page after `last`; relative, so that no proxy can get it wrong."""
+        """The header that leads to the page after `last`; `path` is the list's, relative or with the public URL."""
         query = urlencode({**(also or {}), "n": str(self.limit), "last": last}, safe=":/")
         return {"Link": f'<{path}?{query}>; rel="next"'}

@@ -18,9 +18,8 @@ class RepositoryEndpoints:
     async def catalog(self, call: Call) -> Response:
         """Not in the spec, but asked by many clients; as CNCF distribution answers it."""
         page = Page.parse(call.request.query_params)
-        names = [name.value for name in await self._repositories.list_names(page.last, page.limit + 1)]
-        shown = names[: page.limit]
-        has_more = bool(shown) and len(names) > len(shown)
+        names = await self._repositories.list_names(page.last, page.limit + 1)
+        shown, has_more = page.cut([name.value for name in names])
         return JSONResponse(
             {"repositories": shown},
             headers=page.link(f"{call.public_url}/v2/_catalog", shown[-1]) if has_more else None,

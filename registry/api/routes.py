@@ -1,10 +1,11 @@
 """THE table: every method of every kind of endpoint, with what it does and the right that it needs."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +19,7 @@ from registry.api.target import Kind, parse_target
 from registry.api.uploads import UploadEndpoints
 from registry.auth import Action
 from registry.errors import MethodNotAllowed
+from registry.identity import Actor
 
 Endpoint: TypeAlias = Callable[[Call], Awaitable[Response]]
 
@@ -78,7 +80,9 @@ class Distribution:
         route = self._routes.get((target.kind, request.method))
         if route is None:
             raise MethodNotAllowed(method for kind, method in self._routes if kind is target.kind)
-        actor = self._guard.admit(request, route.action, record.request_id)
-        record.actor, record.client = actor.name, actor.address
-        response = await route.endpoint(Call(request, target, actor, self._public_url))
-        await response(scope, receive, send)
+        record.client = self._guard.client_address(request)
+        self._guard.admit(request, route.action)
+        actor = Actor(record.actor, record.client, record.request_id)
+        with contextlib.suppress(ClientDisconnect):  # nobody is there to answer
+            response = await route.endpoint(Call(request, target, actor, self._public_url))
+            await response(scope, receive, send)

@@ -131,8 +131,7 @@ def is_any_stored(tx: Transaction) -> bool:
 
 
 def count(tx: Transaction) -> int:
-    row = tx.one("SELECT count(*) FROM blob")
-    return row[0] if row else 0
+    return int(tx.only("SELECT count(*) FROM blob")[0])
 
 
 def list_stored(tx: Transaction, after: str, limit: int) -> list[StoredBlob]:

@@ -24,7 +24,8 @@ Value: TypeAlias = str | int | bytes | None
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two connections that checkpoint at once can corrupt a WAL database
 _MOST_JOBS = 256
 _BUSY_MILLISECONDS = 5_000
-_PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+# temp_store 2: savepoints spill into memory, not into /var/tmp, which a read-only container lacks.
+_PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "temp_store": 2}
 
 
 class Transaction:
@@ -40,6 +41,10 @@ class Transaction:
     def one(self, sql: str, **parameters: Value) -> Row | None:
         rows = self.run(sql, **parameters)
         return rows[0] if rows else None
+
+    def only(self, sql: str, **parameters: Value) -> Row:
+        """The row of a statement that always has one."""
+        return self.run(sql, **parameters)[0]
 
 
 class _Job(Generic[T]):
@@ -75,13 +80,14 @@ class Database:
         with _problems_named():
             self._writer = _connect(path)
             self._reader = _connect(path)
+            self._reader.pragma("query_only", 1)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._is_open = True
         self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
         self._thread.start()
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` on one snapshot of the database."""
+        """Run `work` on one snapshot of the database. Raises Unavailable, also when `work` tries to write."""
         with _problems_named(), _inside(self._reader, "BEGIN"):
             return work(Transaction(self._reader))
 

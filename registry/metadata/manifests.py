@@ -73,7 +73,7 @@ def put(tx: Transaction, repository_id: int, manifest: Manifest, deed: Deed) -> 
     """Insert the manifest, or bring a deleted one back, with its references. Returns its id."""
     if found := _find_id(tx, repository_id, manifest.digest):
         return found
-    row = tx.one(
+    row = tx.only(
         "INSERT INTO manifest (repository_id, digest, media_type, size, artifact_type, subject, annotations,"
         " pushed_at, pushed_by, content) VALUES (:repository_id, :digest, :media_type, :size, :artifact_type,"
         " :subject, :annotations, :at, :by, :content)"
@@ -91,7 +91,6 @@ def put(tx: Transaction, repository_id: int, manifest: Manifest, deed: Deed) -> 
         by=deed.actor.name,
         content=manifest.content,
     )
-    assert row is not None, "RETURNING returns"  # noqa: S101 - for the type checker
     tx.run("DELETE FROM reference WHERE manifest_id = :id", id=row[0])
     for reference in manifest.references:
         _put_reference(tx, repository_id, row[0], reference)
@@ -162,7 +161,7 @@ def _put_reference(tx: Transaction, repository_id: int, manifest_id: int, refere
     """A subject keeps nothing alive and is kept by nothing, so it never carries a foreign key."""
     is_subject = reference.kind is Kind.SUBJECT
     child = _find_id(tx, repository_id, reference.digest) if reference.kind is Kind.CHILD else None
-    has_blob = not is_subject and blobs.has_right(tx, repository_id, reference.digest)
+    has_blob = not is_subject and child is None and blobs.has_right(tx, repository_id, reference.digest)
     tx.run(
         "INSERT INTO reference (manifest_id, kind, digest, repository_id, blob_digest, child_id)"
         " VALUES (:manifest_id, :kind, :digest, :repository_id, :blob_digest, :child_id)",
@@ -177,8 +176,8 @@ def _put_reference(tx: Transaction, repository_id: int, manifest_id: int, refere
 
 def _join_waiting_parents(tx: Transaction, repository_id: int, manifest_id: int, digest: Digest) -> None:
     tx.run(
-        "UPDATE reference SET child_id = :id WHERE repository_id = :repository_id AND digest = :digest"
-        " AND kind = 'child' AND child_id IS NULL",
+        "UPDATE reference SET child_id = :id, blob_digest = NULL"
+        " WHERE repository_id = :repository_id AND digest = :digest AND kind = 'child' AND child_id IS NULL",
         id=manifest_id,
         repository_id=repository_id,
         digest=str(digest),

@@ -41,14 +41,13 @@ def get_or_make(tx: Transaction, name: RepositoryName, cause: str, deed: Deed) -
     """The id of the repository, which begins to exist with its first content."""
     if repository := find(tx, name):
         return repository.id
-    row = tx.one(
+    row = tx.only(
         "INSERT INTO repository (name, created_at, created_by, cause) VALUES (:name, :at, :by, :cause) RETURNING id",
         name=name.value,
         at=deed.at,
         by=deed.actor.name,
         cause=cause,
     )
-    assert row is not None, "RETURNING returns"  # noqa: S101 - for the type checker
     changes.append(tx, deed, "repository.create", row[0])
     return int(row[0])
 
@@ -64,14 +63,14 @@ def list_names(tx: Transaction, after: str, limit: int) -> list[RepositoryName]:
 
 
 def totals(tx: Transaction, repository: Repository) -> Totals:
-    row = tx.one(
+    row = tx.only(
         "SELECT (SELECT count(*) FROM manifest WHERE repository_id = :id AND deleted_at IS NULL),"
         " (SELECT count(*) FROM tag WHERE repository_id = :id AND valid_to IS NULL),"
         " count(*), coalesce(sum(blob.size), 0) FROM repository_blob JOIN blob USING (digest)"
         " WHERE repository_id = :id AND deleted_at IS NULL",
         id=repository.id,
     )
-    return Totals(*row) if row else Totals(0, 0, 0, 0)
+    return Totals(*row)
 
 
 def mark_deleted(tx: Transaction, repository: Repository, deed: Deed) -> list[str]:

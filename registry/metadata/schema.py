@@ -1,4 +1,4 @@
-"""Migrations, applied in order at start, each in one transaction; and the row that says which registry this is."""
+"""Migrations, applied in order at start, all in one transaction; and the row that says which registry this is."""
 
 import re
 from importlib import resources
@@ -12,8 +12,7 @@ _NAME = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 def migrate(tx: Transaction) -> int:
     """Bring the schema to this version's and return its number. Raises Unavailable when it is newer than that."""
     tx.run("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
-    row = tx.one("SELECT coalesce(max(number), 0) FROM migration")
-    done: int = row[0] if row else 0
+    done = _done(tx)
     known = _migrations()
     if done > max(known):
         raise _too_new(done, max(known))
@@ -29,8 +28,7 @@ def find_instance(tx: Transaction) -> str | None:
     """The registry's instance id, None when none was made yet. Raises Unavailable when the schema is another one."""
     if not tx.run("SELECT 1 FROM sqlite_master WHERE name = 'migration'"):
         return None
-    row = tx.one("SELECT coalesce(max(number), 0) FROM migration")
-    done, needed = row[0] if row else 0, max(_migrations())
+    done, needed = _done(tx), max(_migrations())
     if done > needed:
         raise _too_new(done, needed)
     if done < needed:
@@ -50,9 +48,11 @@ def get_instance(tx: Transaction, instance: str, registry_id: str, now: int) -> 
         registry_id=registry_id,
         now=now,
     )
-    row = tx.one("SELECT instance FROM registry")
-    assert row is not None, "the statement above made it"  # noqa: S101 - for the type checker
-    return str(row[0])
+    return str(tx.only("SELECT instance FROM registry")[0])
+
+
+def _done(tx: Transaction) -> int:
+    return int(tx.only("SELECT coalesce(max(number), 0) FROM migration")[0])
 
 
 def _too_new(done: int, known: int) -> Unavailable:

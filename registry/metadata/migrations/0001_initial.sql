@@ -64,9 +64,11 @@ CREATE TABLE reference (
   blob_digest TEXT CHECK (blob_digest = digest),
   child_id INTEGER REFERENCES manifest (id) ON DELETE RESTRICT,
   PRIMARY KEY (manifest_id, kind, digest),
+  CHECK (blob_digest IS NULL OR child_id IS NULL),
   FOREIGN KEY (repository_id, blob_digest) REFERENCES repository_blob (repository_id, digest) ON DELETE RESTRICT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX reference_digest ON reference (repository_id, digest);
+CREATE INDEX reference_blob ON reference (repository_id, blob_digest) WHERE blob_digest IS NOT NULL;
 CREATE INDEX reference_child ON reference (child_id) WHERE child_id IS NOT NULL;
 
 -- Tags are history: a move closes one row and opens the next. Only the open row holds its manifest.
@@ -104,7 +106,7 @@ CREATE INDEX upload_repository ON upload (repository);
 -- What the collector looks at next; written in the transaction that gave the reason.
 CREATE TABLE review (
   kind TEXT NOT NULL CHECK (kind IN ('blob', 'manifest', 'upload', 'repository')),
-  key TEXT NOT NULL,                     -- a digest, a manifest's, upload's or repository's id
+  key TEXT NOT NULL,                     -- a digest, a manifest's or repository's id, an upload's storage key
   due_at INTEGER NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
   cause TEXT NOT NULL,
