@@ -64,7 +64,7 @@ class Config(BaseModel):
 
     @field_validator("workers")
     @classmethod
-    def _one_process(cls, count: int) -> int:
+    def _one_worker(cls, count: int) -> int:
         if count != 1:
             raise ValueError("this version serves with one process")
         return count

@@ -7,7 +7,6 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,11 +31,12 @@ def serve(app: ASGIApp, config: Config, on_listening: Callable[[str, int], None]
     startup raises.
     """
     refuse_exposure(config)
-    # uvicorn ends in order and then sends itself the signal again, for whoever handled it before: nobody, so exit 0.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with _only_server(config.database_path), _listen(config) as listener, contextlib.suppress(KeyboardInterrupt):
         host, port = listener.getsockname()[:2]
-        _Server(app, _settings(app, config), lambda: on_listening(host, port)).run(sockets=[listener])
+        server = _Server(app, _settings(app, config), lambda: on_listening(host, port))
+        # For a signal that comes before uvicorn handles it, and for the one that uvicorn sends itself again at its end.
+        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+        server.run(sockets=[listener])
 
 
 def refuse_exposure(config: Config) -> None:

@@ -10,7 +10,17 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from registry.errors import ChunkOutOfOrder, DigestInvalid, SizeInvalid, StorageFull, Unavailable, UploadUnknown
+import structlog
+
+from registry.errors import (
+    ChunkOutOfOrder,
+    DigestInvalid,
+    RegistryError,
+    SizeInvalid,
+    StorageFull,
+    Unavailable,
+    UploadUnknown,
+)
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import blobs, repositories, reviews, uploads
 from registry.metadata.blobs import StoredBlob
@@ -20,6 +30,8 @@ from registry.oci.names import RepositoryName
 from storage.blobstore import BlobStore, StoreFull, UploadBusy, UploadMissing, UploadState
 from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 LEASE = 30_000  # milliseconds
 _RENEW_SECONDS = LEASE / 3 / 1_000
@@ -50,6 +62,7 @@ class Uploads:
         self._new_id = new_id
         self._server = new_id()
         self._reach = reach
+        self._writing: set[str] = set()
 
     async def start(self, repository: RepositoryName, algorithm: str, by: Actor) -> UploadSession:
         now = self._clock()
@@ -97,8 +110,7 @@ class Uploads:
         try:
             await self.complete(session, chunk, digest, by)
         except BaseException:
-            with contextlib.suppress(UploadUnknown, ChunkOutOfOrder):
-                await asyncio.shield(self.cancel(session))
+            await asyncio.shield(self._abandon(session))
             raise
 
     async def cancel(self, session: UploadSession) -> None:
@@ -147,11 +159,33 @@ class Uploads:
         await self._store.abort(session.state)
         await self._database.write(lambda tx: uploads.remove(tx, session, writer))
 
+    async def _abandon(self, session: UploadSession) -> None:
+        """Forget a session that no client was told of. Its bytes go even if the database is full, too."""
+        if await self._database.read(partial(uploads.is_open, session=session)):
+            await self._store.abort(session.state)
+            with contextlib.suppress(RegistryError):
+                await self.cancel(session)
+
     @contextlib.asynccontextmanager
     async def _claimed(
         self, session: UploadSession, first_byte: int | None
     ) -> AsyncIterator[tuple[UploadSession, Writer]]:
         """The session with this request as its only writer. Raises UploadUnknown, ChunkOutOfOrder."""
+        # A claims, the machine sleeps past A's lease, B claims and completes the blob, A wakes up and writes into it.
+        # A lease is time and cannot stop that; A is still in the set, so B is refused until A has ended.
+        if session.id in self._writing:
+            raise ChunkOutOfOrder(session.state.offset)
+        self._writing.add(session.id)
+        try:
+            async with self._leased(session, first_byte) as claim:
+                yield claim
+        finally:
+            self._writing.discard(session.id)
+
+    @contextlib.asynccontextmanager
+    async def _leased(
+        self, session: UploadSession, first_byte: int | None
+    ) -> AsyncIterator[tuple[UploadSession, Writer]]:
         writer = Writer(self._new_id(), self._server, self._clock() + LEASE)
         claimed = await self._database.write(lambda tx: uploads.claim(tx, session, first_byte, writer, self._clock()))
         renewing = asyncio.create_task(self._renew(claimed, writer))
@@ -183,6 +217,9 @@ def _store_problems_named(state: UploadState) -> Iterator[None]:
         raise ChunkOutOfOrder(state.offset) from None
     except StoreFull as problem:
         raise StorageFull from problem
+    except OSError as problem:
+        log.exception("store failed", key=state.key)
+        raise Unavailable(f"the store failed: {problem.strerror}", headers={"Retry-After": "5"}) from problem
 
 
 def _record_blob(tx: Transaction, blob: StoredBlob, known: StoredBlob | None, *, is_whole: bool, deed: Deed) -> str:

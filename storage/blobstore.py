@@ -95,7 +95,7 @@ class BlobStore(Protocol):
         """
 
     async def abort(self, upload: UploadState) -> None:
-        """Forget an uncommitted upload and its bytes. Absent is not an error."""
+        """Forget an upload and its bytes, also if it was committed but never named. Absent is not an error."""
 
     async def open(self, key: str, size: int) -> OpenBlob:
         """Open a committed blob of `size` bytes. Raises BlobMissing."""

@@ -43,6 +43,7 @@ T = TypeVar("T")
 FORMAT = 1
 _MARKER = ".entrepot"
 BATCH = 256 << 10  # bytes per thread hop: smaller ones cost more in hops than in work, larger ones only memory
+_LEAST_ROOM = 1 << 20  # bytes: with less a push is bound to fail
 _HASHED_INLINE = 64 << 10  # bytes: hashing so few costs less than a thread hop
 _RUNNING_HASHES = 1024  # kept for uploads between two requests; a missing one costs a read of the file
 
@@ -127,6 +128,7 @@ class FilesystemBlobStore:
     async def abort(self, upload: UploadState) -> None:
         self._hashes.pop(upload.key, None)
         await self._in_thread(self._upload_path(upload.key).unlink, missing_ok=True)
+        await self.delete(upload.key)
 
     async def open(self, key: str, size: int) -> OpenBlob:
         try:
@@ -190,7 +192,7 @@ class FilesystemBlobStore:
         space = os.statvfs(self._uploads)
         if space.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, f"the volume of {self._root} is mounted read-only")
-        if space.f_bavail * space.f_frsize < BATCH or space.f_favail == 0 < space.f_files:
+        if space.f_bavail * space.f_frsize < _LEAST_ROOM or space.f_favail == 0 < space.f_files:
             raise StoreFull(f"no room on the volume of {self._root}")
 
     def _refuse_unmarked(self, is_populated: bool) -> None:
@@ -280,6 +282,7 @@ class FilesystemBlobStore:
         with self._folders_lock:
             if folder not in self._folders:
                 folder.mkdir(parents=True, exist_ok=True)
+                self._reach("folder.made")
                 _sync_directory(folder.parent)
                 self._folders.add(folder)
 

@@ -10,6 +10,7 @@ KILL_POINTS = (
     "append.written",  # a chunk is in the file, its offset is not recorded
     "upload.recorded",  # the offset is recorded, the 202 is not sent
     "commit.synced",  # the bytes are on the disk, under the upload's name
+    "folder.made",  # the folder of a committed key exists, its name is not synced
     "commit.renamed",  # the file has its final name, the directory is not synced
     "commit.done",  # bytes and name are durable, no row names them
     "blob.recorded",  # the blob's row is committed, the 201 is not sent

@@ -31,7 +31,7 @@ async def on_http_exception(_request: Request, error: Exception) -> Response:
 
 async def on_unexpected(_request: Request, _error: Exception) -> Response:
     """A bug of ours: the log has the traceback, the client a body that it can read."""
-    return render(InternalError())
+    return render(InternalError(headers={"Connection": "close"}))  # the server ends it; the client should know
 
 
 def _shortened(entry: dict[str, object]) -> dict[str, object]:

@@ -101,8 +101,12 @@ class Database:
         job = _Job(work)
         self._jobs.put(job)
         with _problems_named():
-            # A client that goes away cancels the await, not the job: the transaction is whole or not there.
-            return await job.future
+            try:
+                return await asyncio.shield(job.future)
+            except asyncio.CancelledError:
+                await asyncio.wait([job.future])  # whoever cleans up after a client that left must know how it ended
+                job.future.exception()  # looked at, or asyncio reports it as forgotten
+                raise
 
     def close(self) -> None:
         """Commit what waits to be written, and refuse the rest."""

@@ -62,6 +62,11 @@ def get(tx: Transaction, repository: RepositoryName, session_id: str, owner: str
     return _session(row)
 
 
+def is_open(tx: Transaction, session: UploadSession) -> bool:
+    """Whether the session has not ended: then no blob's row names its key."""
+    return tx.one("SELECT 1 FROM upload WHERE id = :id", id=session.id) is not None
+
+
 def claim(tx: Transaction, session: UploadSession, first_byte: int | None, writer: Writer, now: int) -> UploadSession:
     """Make `writer` the session's only writer, if the session stands at `first_byte` (None: wherever it stands).
 
