@@ -21,7 +21,7 @@ from registry.api.observe import Observer
 from registry.api.repositories import RepositoryEndpoints
 from registry.api.routes import Distribution, make_routes
 from registry.api.uploads import UploadEndpoints
-from registry.auth import AnonymousAccess
+from registry.auth import AnonymousAccess, may_mount_from
 from registry.blobs import Blobs
 from registry.check import Check
 from registry.config import Config
@@ -31,6 +31,7 @@ from registry.manifests import Manifests, SparseManifests
 from registry.metadata import blobs, schema
 from registry.metadata.database import Database, Transaction
 from registry.repositories import Repositories
+from registry.tags import Tags
 from registry.uploads import Uploads
 from storage.filesystem import FilesystemBlobStore, make_directories
 from storage.killpoints import Reach, pass_by
@@ -57,9 +58,15 @@ class Registry:
         sparse = SparseManifests(config.sparse_manifests)
         self.manifests = Manifests(self.database, clock, sparse, reach)
         self.blobs = Blobs(
-            self.database, self.store, clock, accepts_sparse=sparse is SparseManifests.ACCEPT, reach=reach
+            self.database,
+            self.store,
+            clock,
+            may_mount_from,
+            accepts_sparse=sparse is SparseManifests.ACCEPT,
+            reach=reach,
         )
         self.uploads = Uploads(self.database, self.store, clock, new_id, reach)
+        self.tags = Tags(self.database)
         self.repositories = Repositories(self.database, self.store, clock)
         self.check = Check(self.database, self.store)
 
@@ -69,10 +76,10 @@ class Registry:
         def work(tx: Transaction) -> tuple[str, bool]:
             schema.migrate(tx)
             registry_id = f"{secrets.randbelow(10**12):012d}"
-            return schema.get_instance(tx, new_id(), registry_id, self._clock()), blobs.is_any_stored(tx)
+            return schema.get_or_make_instance(tx, new_id(), registry_id, self._clock()), blobs.is_any_stored(tx)
 
         instance, is_populated = await self.database.write(work)
-        await self.store.claim(instance, is_populated=is_populated)
+        await self.store.bind(instance, is_populated=is_populated)
 
     async def join(self) -> bool:
         """As `start`, beside a server that may run, and without changing anything. False when no registry is here."""
@@ -82,8 +89,8 @@ class Registry:
         return instance is not None
 
     def close(self) -> None:
+        self.store.close()  # first: what still runs there ends early, and then has nothing to record
         self.database.close()
-        self.store.close()
 
 
 def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach = pass_by) -> ASGIApp:
@@ -122,7 +129,7 @@ def _distribution(registry: Registry) -> Distribution:
     config = registry.config
     access = AnonymousAccess(config.anonymous) if config.anonymous else AnonymousAccess.PROTECTED
     routes = make_routes(
-        ManifestEndpoints(registry.manifests, config.body_idle_seconds),
+        ManifestEndpoints(registry.manifests, registry.tags, config.body_idle_seconds),
         BlobEndpoints(registry.blobs),
         UploadEndpoints(registry.uploads, registry.blobs, config.body_idle_seconds),
         RepositoryEndpoints(registry.repositories),

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from registry.oci.names import RepositoryName
+
 
 class Action(StrEnum):
     """What a route does, in the words of the token specification; `ANY` needs no right to anything."""
@@ -28,6 +30,11 @@ _GRANTED = {
     AnonymousAccess.PULL: frozenset({Action.ANY, Action.PULL, Action.CATALOG}),
     AnonymousAccess.PUSH: frozenset({Action.ANY, Action.PULL, Action.CATALOG, Action.PUSH}),
 }
+
+
+def may_mount_from(_source: RepositoryName) -> bool:
+    """Whether its pusher may pull from the source of a mount: everywhere, as long as there are no users."""
+    return True
 
 
 def is_allowed(access: AnonymousAccess, action: Action) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from registry.errors import BlobDamaged, BlobUnknown, InUse
+from registry.errors import BlobDamaged, BlobUnknown, InUse, Unavailable
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import blobs, repositories
 from registry.metadata.blobs import StoredBlob
@@ -19,14 +19,22 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Blobs:
-    """`accepts_sparse`: a blob may go although a manifest names it."""
+    """`may_mount_from` says where a blob may be mounted from; `accepts_sparse`: one may go that a manifest names."""
 
     def __init__(
-        self, database: Database, store: BlobStore, clock: Clock, *, accepts_sparse: bool, reach: Reach = pass_by
+        self,
+        database: Database,
+        store: BlobStore,
+        clock: Clock,
+        may_mount_from: Callable[[RepositoryName], bool],
+        *,
+        accepts_sparse: bool,
+        reach: Reach = pass_by,
     ) -> None:
         self._database = database
         self._store = store
         self._clock = clock
+        self._may_mount_from = may_mount_from
         self._accepts_sparse = accepts_sparse
         self._reach = reach
 
@@ -34,28 +42,33 @@ class Blobs:
         """Raises BlobUnknown, also for a blob that only other repositories have."""
         blob = await self._database.read(lambda tx: blobs.find(tx, repository, digest))
         if blob is None:
-            raise BlobUnknown(detail={"digest": str(digest)})
+            raise BlobUnknown(str(digest))
         return blob
 
     async def open(self, repository: RepositoryName, digest: Digest) -> OpenBlob:
-        """Raises BlobUnknown, BlobDamaged."""
-        blob = await self.get(repository, digest)
+        """Raises BlobUnknown, BlobDamaged, Unavailable."""
         with contextlib.suppress(BlobMissing):
-            return await self._store.open(blob.key, blob.size)
+            return await self._open(await self.get(repository, digest))
         # A reads the row, B repairs the blob by a new push and removes the damaged copy, A opens it: then the row
         # names another key now.
         blob = await self.get(repository, digest)
         try:
-            return await self._store.open(blob.key, blob.size)
+            return await self._open(blob)
         except BlobMissing as problem:
             log.exception("blob damaged", digest=str(digest), key=blob.key)
-            raise BlobDamaged(detail={"digest": str(digest)}) from problem
+            raise BlobDamaged(str(digest)) from problem
+
+    async def _open(self, blob: StoredBlob) -> OpenBlob:
+        try:
+            return await self._store.open(blob.key, blob.size)
+        except OSError as problem:
+            log.exception("store failed", key=blob.key)
+            raise Unavailable(f"the store failed: {problem.strerror}", headers={"Retry-After": "5"}) from problem
 
     async def mount(
         self,
         repository: RepositoryName,
         digest: Digest,
-        may_mount_from: Callable[[RepositoryName], bool],
         source: RepositoryName | None,
         by: Actor,
     ) -> bool:
@@ -66,7 +79,7 @@ class Blobs:
 
         def find(tx: Transaction) -> StoredBlob | None:
             origins = [source] if source else blobs.list_repositories(tx, digest)
-            found = (blobs.find(tx, origin, digest) for origin in origins if may_mount_from(origin))
+            found = (blobs.find(tx, origin, digest) for origin in origins if self._may_mount_from(origin))
             return next(filter(None, found), None)
 
         def work(tx: Transaction) -> bool:
@@ -90,14 +103,14 @@ class Blobs:
         def work(tx: Transaction) -> None:
             found = repositories.find(tx, repository)
             if found is None:
-                raise BlobUnknown(detail={"digest": str(digest)})
-            named_by = [] if self._accepts_sparse else blobs.list_naming(tx, found.id, digest)
+                raise BlobUnknown(str(digest))
+            named_by = [] if self._accepts_sparse else blobs.list_manifests_naming(tx, found.id, digest)
             if named_by and blobs.has_right(tx, found.id, digest):
                 raise InUse(
                     f"the blob is part of {', '.join(named_by)}: delete these manifests first",
                     detail={"manifests": named_by},
                 )
             if not blobs.take_right(tx, found.id, digest, Deed(by, self._clock())):
-                raise BlobUnknown(detail={"digest": str(digest)})
+                raise BlobUnknown(str(digest))
 
         await self._database.write(work)

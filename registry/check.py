@@ -34,7 +34,7 @@ class Check:
     async def ready(self) -> None:
         """Raises Unavailable when database or store cannot serve a push now, and says which."""
         try:
-            await self._database.read(schema.find_instance)
+            await self._database.write(schema.find_instance)  # writes nothing, but needs all that a write needs
             await self._store.probe()
         except (RegistryError, StoreFull, OSError) as problem:
             raise Unavailable(f"not ready: {problem}") from problem

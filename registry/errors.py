@@ -40,6 +40,9 @@ class PageInvalid(RegistryError):
 class NameUnknown(RegistryError):
     code, status, message = "NAME_UNKNOWN", 404, "there is no such repository"
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no repository {name}", detail={"name": name})
+
 
 class EndpointUnknown(RegistryError):
     code, status, message = "UNSUPPORTED", 404, "there is no such endpoint"
@@ -70,7 +73,12 @@ class RangeNotSatisfiable(RegistryError):
 
 
 class ManifestUnknown(RegistryError):
+    """`reference` as it was asked for: perhaps no tag at all."""
+
     code, status, message = "MANIFEST_UNKNOWN", 404, "there is no such manifest in this repository"
+
+    def __init__(self, reference: str, message: str | None = None) -> None:
+        super().__init__(message, detail={"reference": reference})
 
 
 class ManifestInvalid(RegistryError):
@@ -117,12 +125,18 @@ class InUse(RegistryError):
 class BlobUnknown(RegistryError):
     code, status, message = "BLOB_UNKNOWN", 404, "there is no such blob in this repository"
 
+    def __init__(self, digest: str) -> None:
+        super().__init__(detail={"digest": digest})
+
 
 class BlobDamaged(RegistryError):
     """A 404, so that a client that asks before it pushes brings the bytes again."""
 
     code, status = "BLOB_UNKNOWN", 404
     message = "the blob's bytes are missing or damaged in the store: push it again to repair it"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(detail={"digest": digest})
 
 
 class UploadUnknown(RegistryError):

@@ -1,4 +1,4 @@
-"""Manifests and their tags: put, get, delete, list; and the referrers of a subject."""
+"""Manifests, with the tags that point to them: put, get, delete; and the referrers of a subject."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,6 @@ from registry.errors import (
     ManifestBlobUnknown,
     ManifestInvalid,
     ManifestUnknown,
-    NameUnknown,
 )
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import manifests, repositories, tags
@@ -26,7 +25,7 @@ from storage.killpoints import Reach, pass_by
 
 _PARSED_INLINE = 64 << 10  # bytes: parsing fewer takes less than a thread hop, more would hold up the event loop
 _MOST_REFERRERS = 1_000
-_MOST_REFERRER_BYTES = 4 << 20
+_MOST_REFERRER_BYTES = 1 << 20
 
 
 class SparseManifests(StrEnum):
@@ -65,6 +64,7 @@ class Manifests:
         self._clock = clock
         self._sparse = sparse
         self._reach = reach
+        self._parsing = asyncio.Semaphore(1)  # one large manifest at a time: a parsed one is much larger than its text
 
     async def put(self, push: ManifestPush, by: Actor) -> Manifest:
         """Store a manifest, with its tags, all or nothing.
@@ -95,7 +95,7 @@ class Manifests:
         """Raises ManifestUnknown."""
         manifest = await self._database.read(lambda tx: manifests.find(tx, repository, reference))
         if manifest is None:
-            raise ManifestUnknown(detail={"reference": str(reference)})
+            raise ManifestUnknown(str(reference))
         return manifest
 
     async def delete(
@@ -112,7 +112,7 @@ class Manifests:
             if not preconditions.hold(manifest.digest if manifest else None):
                 raise ConditionFailed
             if found is None or manifest is None:
-                raise ManifestUnknown(detail={"reference": str(reference)})
+                raise ManifestUnknown(str(reference))
             deed = Deed(by, self._clock())
             if isinstance(reference, Tag):
                 tags.delete(tx, found.id, reference, deed)
@@ -122,26 +122,15 @@ class Manifests:
 
         await self._database.write(work)
 
-    async def list_tags(self, repository: RepositoryName, after: str, limit: int) -> list[str]:
-        """Tags after `after` in byte order. Raises NameUnknown."""
-
-        def work(tx: Transaction) -> list[str]:
-            found = repositories.find(tx, repository)
-            if found is None:
-                raise NameUnknown(detail={"name": repository.value})
-            return tags.list_names(tx, found.id, after, limit)
-
-        return await self._database.read(work)
-
     async def list_referrers(
         self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
     ) -> ReferrersPage:
-        """A page of at most `limit` referrers and about 4 MiB; empty where there are none, even no repository."""
+        """A page of at most `limit` referrers and about 1 MiB; empty where there are none, even no repository."""
 
         def work(tx: Transaction) -> ReferrersPage:
             page: list[Referrer] = []
             size = 0
-            for referrer in manifests.referrers(tx, repository, subject, artifact_type, after):
+            for referrer in manifests.list_referrers(tx, repository, subject, artifact_type, after):
                 size += len(referrer.annotations)
                 if len(page) == min(limit, _MOST_REFERRERS) or (page and size > _MOST_REFERRER_BYTES):
                     return ReferrersPage(page, is_last=False)
@@ -156,7 +145,8 @@ class Manifests:
             raise DigestInvalid("the content has another digest than the one it was pushed under")
         if len(push.content) <= _PARSED_INLINE:
             return parse_manifest(push.content, push.content_type, algorithm)
-        return await asyncio.to_thread(parse_manifest, push.content, push.content_type, algorithm)
+        async with self._parsing:
+            return await asyncio.to_thread(parse_manifest, push.content, push.content_type, algorithm)
 
     def _refuse_missing(self, tx: Transaction, repository_id: int, manifest: Manifest) -> None:
         if self._sparse is SparseManifests.ACCEPT:

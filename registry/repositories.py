@@ -2,11 +2,10 @@
 
 from registry.errors import NameUnknown
 from registry.identity import Actor, Clock, Deed
-from registry.metadata import repositories, tags
+from registry.metadata import repositories
 from registry.metadata.database import Database, Transaction
 from registry.metadata.repositories import Repository, Totals
-from registry.metadata.tags import TagRow
-from registry.oci.names import RepositoryName, Tag
+from registry.oci.names import RepositoryName
 from storage.blobstore import BlobStore, UploadState
 
 
@@ -25,7 +24,7 @@ class Repositories:
 
         def work(tx: Transaction) -> tuple[Repository, Totals]:
             repository = _get(tx, name)
-            return repository, repositories.totals(tx, repository)
+            return repository, repositories.get_totals(tx, repository)
 
         return await self._database.read(work)
 
@@ -38,27 +37,9 @@ class Repositories:
         for key in await self._database.write(work):
             await self._store.abort(UploadState(key, 0))
 
-    async def list_tags(self, name: RepositoryName, after: str, limit: int) -> list[tuple[str, TagRow]]:
-        """Current tags after `after` in byte order, with what they point to. Raises NameUnknown."""
-
-        def work(tx: Transaction) -> list[tuple[str, TagRow]]:
-            _get(tx, name)
-            return tags.list_current(tx, name, after, limit)
-
-        return await self._database.read(work)
-
-    async def tag_history(self, name: RepositoryName, tag: Tag, limit: int) -> list[TagRow]:
-        """What the tag pointed to, the latest first. Raises NameUnknown."""
-
-        def work(tx: Transaction) -> list[TagRow]:
-            _get(tx, name)
-            return tags.history(tx, name, tag, limit)
-
-        return await self._database.read(work)
-
 
 def _get(tx: Transaction, name: RepositoryName) -> Repository:
     repository = repositories.find(tx, name)
     if repository is None:
-        raise NameUnknown(f"there is no repository {name}", detail={"name": name.value})
+        raise NameUnknown(name.value)
     return repository

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ def serve(app: ASGIApp, config: Config, on_listening: Callable[[str, int], None]
     startup raises.
     """
     refuse_exposure(config)
+    _allow_descriptors()
     with _only_server(config.database_path), _listen(config) as listener, contextlib.suppress(KeyboardInterrupt):
         host, port = listener.getsockname()[:2]
         server = _Server(app, _settings(app, config), lambda: on_listening(host, port))
@@ -47,6 +49,13 @@ def refuse_exposure(config: Config) -> None:
             "Set ENTREPOT_ANONYMOUS=pull or ENTREPOT_ANONYMOUS=push to let everyone who reaches it pull, or push too;"
             " or stay on 127.0.0.1"
         )
+
+
+def _allow_descriptors() -> None:
+    """Each download and each connection takes a descriptor, and the usual soft limit is that of a desktop program."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Lifespan:

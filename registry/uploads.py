@@ -1,6 +1,6 @@
 """Upload sessions: start, append, complete, cancel; and a blob pushed in one request, which needs no session.
 
-A session's row says where it stands; a request that writes first makes itself the only writer (a lease in that row).
+A session's row says where it stands; a request that writes first makes itself its only writer.
 The bytes are durable before the row that names the blob is; nothing is open in the database while bytes move.
 """
 
@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import structlog
 
@@ -25,7 +24,7 @@ from registry.identity import Actor, Clock, Deed
 from registry.metadata import blobs, repositories, reviews, uploads
 from registry.metadata.blobs import StoredBlob
 from registry.metadata.database import Database, Transaction
-from registry.metadata.uploads import UploadSession, Writer
+from registry.metadata.uploads import UploadSession
 from registry.oci.names import RepositoryName
 from storage.blobstore import BlobStore, StoreFull, UploadBusy, UploadMissing, UploadState
 from storage.digest import Digest
@@ -33,8 +32,6 @@ from storage.killpoints import Reach, pass_by
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-LEASE = 30_000  # milliseconds
-_RENEW_SECONDS = LEASE / 3 / 1_000
 _EXPIRY = 7 * 24 * 3_600_000  # milliseconds after the last chunk
 
 
@@ -51,7 +48,7 @@ class Chunk:
 
 
 class Uploads:
-    """`new_id` makes unguessable ids; one more of them names this server process among the writers."""
+    """`new_id` makes unguessable ids."""
 
     def __init__(
         self, database: Database, store: BlobStore, clock: Clock, new_id: Callable[[], str], reach: Reach = pass_by
@@ -60,7 +57,6 @@ class Uploads:
         self._store = store
         self._clock = clock
         self._new_id = new_id
-        self._server = new_id()
         self._reach = reach
         self._writing: set[str] = set()
 
@@ -76,60 +72,56 @@ class Uploads:
         now = self._clock()
         return await self._database.read(lambda tx: uploads.get(tx, repository, session_id, by.name, now))
 
-    async def append(self, session: UploadSession, chunk: Chunk) -> UploadSession:
+    async def append(self, repository: RepositoryName, session_id: str, chunk: Chunk, by: Actor) -> UploadSession:
         """Append a chunk, whole or not at all. Raises ChunkOutOfOrder, SizeInvalid, StorageFull, UploadUnknown."""
-        async with self._claimed(session, chunk.first_byte) as (claimed, writer):
-            state = await self._append(claimed.state, chunk)
-            advanced = replace(claimed, state=state, expires_at=self._clock() + _EXPIRY)
-            await self._database.write(lambda tx: uploads.advance(tx, advanced, writer))
+        async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
+            state = await self._append(session.state, chunk)
+            advanced = replace(session, state=state, expires_at=self._clock() + _EXPIRY)
+            await self._database.write(lambda tx: uploads.advance(tx, advanced))
         self._reach("upload.recorded")
         return advanced
 
-    async def is_complete(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether a PUT for a session that is gone may have been answered 201 before: its blob is there."""
-        return await self._database.read(lambda tx: blobs.find(tx, repository, digest)) is not None
-
-    async def complete(self, session: UploadSession, chunk: Chunk, digest: Digest, by: Actor) -> None:
+    async def complete(
+        self, repository: RepositoryName, session_id: str, chunk: Chunk, digest: Digest, by: Actor
+    ) -> None:
         """Append the last chunk, check the digest, and make the blob of it.
 
+        A session that is gone is complete when its blob is there: the answer to the first PUT may have been lost.
         Raises what append raises, and DigestInvalid, which ends the session.
         """
-        async with self._claimed(session, chunk.first_byte) as (claimed, writer):
-            state = await self._append(claimed.state, chunk)
-            with _store_problems_named(state):
-                actual = await self._store.digest(state, digest.algorithm)
-            if actual != digest:
-                await self._end(claimed, writer)
-                raise DigestInvalid("the uploaded content has another digest: the session has ended, begin a new one")
-            await self._store_blob(claimed, state, digest, lambda tx: uploads.remove(tx, claimed, writer), by)
+        try:
+            async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
+                state = await self._append(session.state, chunk)
+                with _store_problems_named(state):
+                    actual = await self._store.digest(state, digest.algorithm)
+                if actual != digest:
+                    await self._end(session)
+                    raise DigestInvalid("the content has another digest: the session has ended, begin a new one")
+                await self._store_blob(session, state, digest, by)
+        except UploadUnknown:
+            if await self._database.read(lambda tx: blobs.find(tx, repository, digest)) is None:
+                raise
         self._reach("blob.recorded")
 
     async def push(self, repository: RepositoryName, digest: Digest, chunk: Chunk, by: Actor) -> None:
         """Store a blob that comes in one request. Raises DigestInvalid, SizeInvalid, StorageFull."""
         session = await self.start(repository, digest.algorithm, by)
         try:
-            await self.complete(session, chunk, digest, by)
+            await self.complete(repository, session.id, chunk, digest, by)
         except BaseException:
-            await asyncio.shield(self._abandon(session))
+            await asyncio.shield(self._abandon(session, by))
             raise
 
-    async def cancel(self, session: UploadSession) -> None:
+    async def cancel(self, repository: RepositoryName, session_id: str, by: Actor) -> None:
         """End the session and forget its bytes. Raises UploadUnknown, ChunkOutOfOrder while a request writes to it."""
-        async with self._claimed(session, None) as (claimed, writer):
-            await self._end(claimed, writer)
+        async with self._claimed(repository, session_id, None, by) as session:
+            await self._end(session)
 
     async def _append(self, state: UploadState, chunk: Chunk) -> UploadState:
         with _store_problems_named(state):
             return await self._store.append(state, _exactly(chunk))
 
-    async def _store_blob(
-        self,
-        session: UploadSession,
-        state: UploadState,
-        digest: Digest,
-        end_session: Callable[[Transaction], None],
-        by: Actor,
-    ) -> None:
+    async def _store_blob(self, session: UploadSession, state: UploadState, digest: Digest, by: Actor) -> None:
         known = await self._database.read(lambda tx: blobs.find_stored(tx, digest))
         is_whole = known is not None and await self._store.size(known.key) == known.size
         if not is_whole:
@@ -139,7 +131,7 @@ class Uploads:
         def work(tx: Transaction) -> str:
             """Returns the key that the digest does not need: of the spare copy, of the damaged one, or none."""
             deed = Deed(by, self._clock())
-            end_session(tx)
+            uploads.remove(tx, session)
             spare = _record_blob(tx, StoredBlob(digest, state.key, state.offset), known, is_whole=is_whole, deed=deed)
             repository_id = repositories.get_or_make(tx, session.repository, "push", deed)
             blobs.give_right(tx, repository_id, digest, "blob.push", deed)
@@ -153,57 +145,37 @@ class Uploads:
         elif spare:
             await self._store.delete(spare)
 
-    async def _end(self, session: UploadSession, writer: Writer) -> None:
+    async def _end(self, session: UploadSession) -> None:
         # Bytes first: after a crash between the two lines the session is there without bytes and says so when used,
         # while bytes without a session would stay for nobody.
         await self._store.abort(session.state)
-        await self._database.write(lambda tx: uploads.remove(tx, session, writer))
+        await self._database.write(lambda tx: uploads.remove(tx, session))
 
-    async def _abandon(self, session: UploadSession) -> None:
+    async def _abandon(self, session: UploadSession, by: Actor) -> None:
         """Forget a session that no client was told of. Its bytes go even if the database is full, too."""
-        if await self._database.read(partial(uploads.is_open, session=session)):
+        if await self._database.read(lambda tx: uploads.is_open(tx, session)):
             await self._store.abort(session.state)
             with contextlib.suppress(RegistryError):
-                await self.cancel(session)
+                await self.cancel(session.repository, session.id, by)
 
     @contextlib.asynccontextmanager
     async def _claimed(
-        self, session: UploadSession, first_byte: int | None
-    ) -> AsyncIterator[tuple[UploadSession, Writer]]:
+        self, repository: RepositoryName, session_id: str, first_byte: int | None, by: Actor
+    ) -> AsyncIterator[UploadSession]:
         """The session with this request as its only writer. Raises UploadUnknown, ChunkOutOfOrder."""
-        # A claims, the machine sleeps past A's lease, B claims and completes the blob, A wakes up and writes into it.
-        # A lease is time and cannot stop that; A is still in the set, so B is refused until A has ended.
-        if session.id in self._writing:
-            raise ChunkOutOfOrder(session.state.offset)
-        self._writing.add(session.id)
+        # A claims, B claims where A still writes, A's bytes land behind B's check of the digest. The writer in the
+        # row stops A from recording, not from writing; so B is refused until A has ended, however long A sleeps.
+        if session_id in self._writing:
+            raise ChunkOutOfOrder((await self.get(repository, session_id, by)).state.offset)
+        self._writing.add(session_id)
         try:
-            async with self._leased(session, first_byte) as claim:
-                yield claim
+            yield await self._database.write(
+                lambda tx: uploads.claim(
+                    tx, uploads.get(tx, repository, session_id, by.name, self._clock()), first_byte, self._new_id()
+                )
+            )
         finally:
-            self._writing.discard(session.id)
-
-    @contextlib.asynccontextmanager
-    async def _leased(
-        self, session: UploadSession, first_byte: int | None
-    ) -> AsyncIterator[tuple[UploadSession, Writer]]:
-        writer = Writer(self._new_id(), self._server, self._clock() + LEASE)
-        claimed = await self._database.write(lambda tx: uploads.claim(tx, session, first_byte, writer, self._clock()))
-        renewing = asyncio.create_task(self._renew(claimed, writer))
-        try:
-            yield claimed, writer
-        except BaseException:
-            # Shielded: a request that is cut off must still let the next one in.
-            await asyncio.shield(self._database.write(lambda tx: uploads.release(tx, claimed, writer)))
-            raise
-        finally:
-            renewing.cancel()
-
-    async def _renew(self, session: UploadSession, writer: Writer) -> None:
-        while True:
-            await asyncio.sleep(_RENEW_SECONDS)
-            renewed = replace(writer, until=self._clock() + LEASE)
-            with contextlib.suppress(StorageFull, Unavailable):  # the next round may be luckier; the lease has room
-                await self._database.write(partial(uploads.renew, session=session, writer=renewed))
+            self._writing.discard(session_id)
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ class OpenBlob(Protocol):
 class BlobStore(Protocol):
     """Every operation is mandatory; a driver holds its connection and nothing about single uploads but caches."""
 
-    async def claim(self, instance: str, *, is_populated: bool) -> None:
+    async def bind(self, instance: str, *, is_populated: bool) -> None:
         """Bind the store to the registry `instance`, or check that it is bound to it.
 
         Raises ForeignStore: another registry's, or unmarked although the database (`is_populated`) knows of blobs.

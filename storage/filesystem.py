@@ -74,7 +74,7 @@ class _OpenFile:
 
 
 class FilesystemBlobStore:
-    """A BlobStore in the directory `root`, which it makes when it is claimed."""
+    """A BlobStore in the directory `root`, which it makes when it is bound."""
 
     def __init__(self, root: Path, *, threads: int = 16, reach: Reach = pass_by) -> None:
         self._root = root
@@ -84,13 +84,16 @@ class FilesystemBlobStore:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blob-store")
         self._folders: set[Path] = set()
         self._folders_lock = threading.Lock()
+        self._is_closed = threading.Event()
         self._hashes: OrderedDict[str, _RunningHash] = OrderedDict()
 
     def close(self) -> None:
+        """End what runs, as soon as it can be ended: reading a large upload again takes longer than a shutdown may."""
+        self._is_closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def claim(self, instance: str, *, is_populated: bool) -> None:
-        await self._in_thread(self._claim, instance, is_populated)
+    async def bind(self, instance: str, *, is_populated: bool) -> None:
+        await self._in_thread(self._bind, instance, is_populated)
 
     async def verify(self, instance: str) -> None:
         if not await self._in_thread(self._is_marked, instance):
@@ -106,7 +109,8 @@ class FilesystemBlobStore:
                     await self._write(descriptor, batch, offset, running)
                     offset += len(batch)
             except BaseException:
-                os.ftruncate(descriptor, upload.offset)  # a torn chunk must not fill the disk until the next one
+                # A torn chunk must not fill the disk until the next one.
+                await self._in_thread(os.ftruncate, descriptor, upload.offset)
                 raise
         self._reach("append.written")
         self._remember(upload.key, _RunningHash(offset, running))
@@ -160,7 +164,7 @@ class FilesystemBlobStore:
 
     # Everything below runs in a thread of the store, except the running hashes, which belong to the event loop.
 
-    def _claim(self, instance: str, is_populated: bool) -> None:
+    def _bind(self, instance: str, is_populated: bool) -> None:
         is_marked = self._is_marked(instance)
         if not is_marked:
             self._refuse_unmarked(is_populated)
@@ -238,7 +242,9 @@ class FilesystemBlobStore:
         running = self._hashes.get(upload.key)
         if running and running.offset == upload.offset:
             return running.hasher.copy()  # a torn append must leave the recorded one as it was
-        return await self._in_thread(self._hash_stored, upload, upload.algorithm)
+        hasher = await self._in_thread(self._hash_stored, upload, upload.algorithm)
+        self._remember(upload.key, _RunningHash(upload.offset, hasher))
+        return hasher.copy()
 
     async def _write(self, descriptor: int, batch: bytes, offset: int, running: "_Hash") -> None:
         writing = self._in_thread(_write_all, descriptor, batch, offset)
@@ -254,6 +260,8 @@ class FilesystemBlobStore:
         try:
             with self._upload_path(upload.key).open("rb", buffering=0) as file:
                 while left and (piece := file.read(min(left, BATCH))):
+                    if self._is_closed.is_set():
+                        raise OSError(errno.ECANCELED, "the server ends")
                     hasher.update(piece)
                     left -= len(piece)
         except FileNotFoundError:
@@ -265,7 +273,9 @@ class FilesystemBlobStore:
     def _commit(self, upload: UploadState) -> None:
         source, target = self._upload_path(upload.key), self._blob_path(upload.key)
         self._make_folder(target.parent)
-        if not target.exists():  # else an earlier commit got this far
+        # Only an earlier commit of this upload can have made the target, and no row named it since: when there is a
+        # source, a client began again after a crash or a full database, and what it sent now is what counts.
+        if source.exists() or not target.exists():
             with contextlib.ExitStack() as opened:
                 descriptor = self._open_upload(upload, opened)
                 with _given_up(source):

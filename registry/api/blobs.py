@@ -9,10 +9,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from registry.api.call import Call
+from registry.api.conditions import is_unchanged
 from registry.api.ranges import MultipartRanges, parse_ranges
 from registry.blobs import Blobs
 from registry.oci.names import parse_digest
-from registry.oci.preconditions import parse_entity_tags
 from storage.blobstore import ByteRange, OpenBlob
 from storage.digest import Digest
 
@@ -73,11 +73,11 @@ class BlobEndpoints:
         """end-2."""
         digest = parse_digest(call.target.reference)
         headers = _headers(digest)
-        if _is_known(call.request, digest):
-            await self._blobs.get(call.repository, digest)
-            return Response(status_code=304, headers=headers)
         blob = await self._blobs.open(call.repository, digest)
         try:
+            if is_unchanged(call.request, str(digest)):
+                await blob.close()
+                return Response(status_code=304, headers=headers)
             return BlobResponse(blob, _ranges(call.request, digest, blob.size), headers)
         except BaseException:
             await blob.close()
@@ -88,7 +88,7 @@ class BlobEndpoints:
         digest = parse_digest(call.target.reference)
         blob = await self._blobs.open(call.repository, digest)
         await blob.close()
-        if _is_known(call.request, digest):
+        if is_unchanged(call.request, str(digest)):
             return Response(status_code=304, headers=_headers(digest))
         described = {"Content-Length": str(blob.size), "Content-Type": _MEDIA_TYPE}
         return Response(headers=_headers(digest) | described)
@@ -106,12 +106,6 @@ def _headers(digest: Digest) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
     }
-
-
-def _is_known(request: Request, digest: Digest) -> bool:
-    lines = request.headers.getlist("if-none-match")
-    tags = parse_entity_tags(",".join(lines)) if lines else frozenset()
-    return tags is None or str(digest) in tags
 
 
 def _ranges(request: Request, digest: Digest, size: int) -> list[ByteRange]:

@@ -1,12 +1,13 @@
 """Request bodies: read with a deadline for each piece, because a client may stop sending and never say so."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from registry.errors import BodyStalled, ManifestTooLarge
+from registry.errors import BodyStalled, ManifestTooLarge, Unavailable
 
 
 async def stream(receive: Receive, idle_seconds: float) -> AsyncIterator[bytes]:
@@ -25,16 +26,32 @@ async def stream(receive: Receive, idle_seconds: float) -> AsyncIterator[bytes]:
             yield piece
 
 
-async def read_at_most(receive: Receive, limit: int, idle_seconds: float) -> bytes:
-    """The whole body. Raises ManifestTooLarge as soon as it is longer than `limit` bytes."""
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in stream(receive, idle_seconds):
-        size += len(piece)
-        if size > limit:
-            raise ManifestTooLarge
-        pieces.append(piece)
-    return b"".join(pieces)
+class Memory:
+    """The bytes of bodies that all requests together may hold at once."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    @contextlib.asynccontextmanager
+    async def holding(self, pieces: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+        """The whole of a body, for as long as it is needed.
+
+        Raises ManifestTooLarge when it has more than `limit` bytes, Unavailable when too much is held already.
+        """
+        held: list[bytes] = []
+        size = 0
+        try:
+            async for piece in pieces:
+                size += len(piece)
+                self._left -= len(piece)
+                if size > limit:
+                    raise ManifestTooLarge
+                if self._left < 0:
+                    raise Unavailable("too many manifests at once", headers={"Retry-After": "1"})
+                held.append(piece)
+            yield b"".join(held)
+        finally:
+            self._left += size
 
 
 async def drain(receive: Receive, limit: int, seconds: float) -> bool:

@@ -11,7 +11,9 @@ from registry.auth import Action, AnonymousAccess, is_allowed
 from registry.errors import Denied, RequestInvalid, Unauthorized
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
-_FORWARDING = ("forwarded", "via", "x-real-ip", "x-forwarded-")  # how the names of a proxy's headers begin
+# How the names of headers that proxies add begin or end.
+_FORWARDING = ("forwarded", "via", "x-real-ip", "x-forwarded", "x-original-", "x-envoy-", "cf-")
+_FORWARDED_ADDRESS = ("client-ip", "connecting-ip")
 _CHALLENGE = 'Basic realm="Entrepot"'
 
 
@@ -43,7 +45,7 @@ class Guard:
         """The address of the client: the last one in X-Forwarded-For that no trusted proxy has."""
         peer = request.client.host if request.client else ""
         hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
-        while hops and self._is_trusted(peer):
+        while hops and self._is_trusted(peer) and _is_address(hops[-1]):
             peer = hops.pop()
         return peer
 
@@ -54,16 +56,20 @@ class Guard:
         raise Unauthorized(refusal, _CHALLENGE)
 
     def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in proxy for proxy in self._proxies)
+        return _is_address(address) and any(ipaddress.ip_address(address) in proxy for proxy in self._proxies)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host, as a Host header or a command line names it, can only be this machine."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -77,6 +83,7 @@ def comes_from_this_machine(request: Request) -> bool:
         request.client is not None
         and is_loopback(request.client.host)
         and is_loopback(_host(request))
+        and request.scope["http_version"] != "1.0"  # no client of a registry speaks it, but nginx does by default
         and not any(map(_is_forwarding, request.headers))
         and not _is_foreign_page(request)
     )
@@ -99,11 +106,13 @@ def _host(request: Request) -> str:
 
 
 def _is_forwarding(header: str) -> bool:
-    return header.startswith(_FORWARDING)
+    return header.startswith(_FORWARDING) or header.endswith(_FORWARDED_ADDRESS)
 
 
 def _is_foreign_page(request: Request) -> bool:
     """Whether a browser says that a page from elsewhere sends this; a page may POST without asking first."""
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
     origin = request.headers.get("origin")
     try:
         return origin is not None and not is_loopback(urlsplit(origin).hostname or "")

@@ -6,11 +6,11 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from registry.api.bodies import read_at_most
+from registry.api.bodies import Memory, stream
 from registry.api.call import Call
+from registry.api.conditions import is_unchanged, preconditions
 from registry.api.paging import Page
 from registry.errors import (
-    ConditionFailed,
     DigestInvalid,
     ManifestInvalid,
     ManifestTooLarge,
@@ -22,30 +22,30 @@ from registry.metadata.manifests import Referrer
 from registry.oci.manifest import MOST_BYTES
 from registry.oci.media_types import OCI_INDEX
 from registry.oci.names import Reference, Tag, TagInvalid, parse_digest, parse_reference
-from registry.oci.preconditions import Preconditions, parse_entity_tags
+from registry.tags import Tags
 
+_MOST_HELD = 64 << 20  # bytes of manifests that are being pushed
 _MOST_TAGS = 100  # of one PUT; the spec demands ten
 
 
 class ManifestEndpoints:
     """`idle_seconds`: a body from which nothing came for so long is given up."""
 
-    def __init__(self, manifests: Manifests, idle_seconds: float) -> None:
+    def __init__(self, manifests: Manifests, tags: Tags, idle_seconds: float) -> None:
         self._manifests = manifests
+        self._tags = tags
         self._idle_seconds = idle_seconds
+        self._memory = Memory(_MOST_HELD)
 
     async def get(self, call: Call) -> Response:
         """end-3. `Accept` is not looked at: a manifest has one form, and another would have another digest."""
         try:
             reference = parse_reference(call.target.reference)
         except TagInvalid as problem:
-            raise ManifestUnknown(str(problem)) from None
+            raise ManifestUnknown(call.target.reference, str(problem)) from None
         manifest = await self._manifests.get(call.repository, reference)
         headers = {"Docker-Content-Digest": manifest.digest, "ETag": f'"{manifest.digest}"'}
-        preconditions = _preconditions(call.request)
-        if not preconditions.match(manifest.digest):
-            raise ConditionFailed
-        if not preconditions.hold(manifest.digest):
+        if is_unchanged(call.request, manifest.digest):
             return Response(status_code=304, headers=headers)
         return Response(manifest.content, headers=headers | {"Content-Type": manifest.media_type})
 
@@ -56,15 +56,17 @@ class ManifestEndpoints:
             raise TooManyTags(f"at most {_MOST_TAGS} tags in one request")
         if int(call.request.headers.get("content-length", "0")) > MOST_BYTES:
             raise ManifestTooLarge
-        push = ManifestPush(
-            call.repository,
-            _writable_reference(call.target.reference),
-            _content_type(call.request),
-            await read_at_most(call.request.receive, MOST_BYTES, self._idle_seconds),
-            [_writable_tag(tag) for tag in dict.fromkeys(tags)],
-            _preconditions(call.request),
-        )
-        manifest = await self._manifests.put(push, call.actor)
+        body = stream(call.request.receive, self._idle_seconds)
+        async with self._memory.holding(body, MOST_BYTES) as content:
+            push = ManifestPush(
+                call.repository,
+                _writable_reference(call.target.reference),
+                _content_type(call.request),
+                content,
+                [_writable_tag(tag) for tag in dict.fromkeys(tags)],
+                preconditions(call.request),
+            )
+            manifest = await self._manifests.put(push, call.actor)
         response = Response(status_code=201)
         response.headers["Location"] = call.location("manifests", manifest.digest)
         response.headers["Docker-Content-Digest"] = str(manifest.digest)
@@ -77,13 +79,13 @@ class ManifestEndpoints:
     async def delete(self, call: Call) -> Response:
         """end-9."""
         reference = _writable_reference(call.target.reference)
-        await self._manifests.delete(call.repository, reference, _preconditions(call.request), call.actor)
+        await self._manifests.delete(call.repository, reference, preconditions(call.request), call.actor)
         return Response(status_code=202)
 
     async def list_tags(self, call: Call) -> Response:
         """end-8."""
         page = Page.parse(call.request.query_params)
-        shown, has_more = page.cut(await self._manifests.list_tags(call.repository, page.last, page.limit + 1))
+        shown, has_more = page.cut(await self._tags.list_names(call.repository, page.last, page.limit + 1))
         path = f"{call.public_url}/v2/{call.repository}/tags/list"
         return JSONResponse(
             {"name": call.repository.value, "tags": shown}, headers=page.link(path, shown[-1]) if has_more else None
@@ -133,14 +135,6 @@ def _artifact_type(request: Request) -> str | None:
     """Some clients write the `+` of a media type as it is, which a form decoder reads as a space: no type has one."""
     query = request.scope["query_string"].decode("latin-1")
     return QueryParams(query.replace("+", "%2B")).get("artifactType")
-
-
-def _preconditions(request: Request) -> Preconditions:
-    match, none_match = request.headers.getlist("if-match"), request.headers.getlist("if-none-match")
-    return Preconditions(
-        parse_entity_tags(",".join(match)) if match else False,
-        parse_entity_tags(",".join(none_match)) if none_match else False,
-    )
 
 
 def _descriptor(referrer: Referrer) -> dict[str, object]:

@@ -63,15 +63,20 @@ def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
     }
     return {
         "method": scope["method"][:16],
-        "path": scope["raw_path"].decode("latin-1")[:1024],  # still escaped: a terminal must not obey it
-        "query": scope["query_string"].decode("latin-1")[:1024],
+        "path": _printable(scope["raw_path"].decode("latin-1"), 1024),
+        "query": _printable(scope["query_string"].decode("latin-1"), 1024),
         "status": record.status,
         "received": record.received,
         "sent": record.sent,
         "milliseconds": round(seconds * 1000, 3),
         "client": record.client,
         "actor": record.actor,
-        "user_agent": headers.get("user-agent", "")[:256],
+        "user_agent": _printable(headers.get("user-agent", "")),
         "request_id": record.request_id,
-        **{name: value[:256] for name, value in optional.items() if value},
+        **{name: _printable(value) for name, value in optional.items() if value},
     }
+
+
+def _printable(text: str, length: int = 256) -> str:
+    """What a terminal shows and does not obey."""
+    return "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in text[:length])

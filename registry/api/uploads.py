@@ -8,7 +8,7 @@ from starlette.responses import Response
 from registry.api.bodies import stream
 from registry.api.call import Call
 from registry.blobs import Blobs
-from registry.errors import ChunkOutOfOrder, DigestInvalid, SizeInvalid, UploadInvalid, UploadUnknown
+from registry.errors import ChunkOutOfOrder, DigestInvalid, RequestInvalid, SizeInvalid, UploadInvalid
 from registry.metadata.uploads import UploadSession
 from registry.oci.names import RepositoryName, parse_digest
 from registry.uploads import Chunk, Uploads
@@ -30,7 +30,7 @@ class UploadEndpoints:
         """end-4a, end-4b (with the blob), end-4c (with the algorithm), end-11 (mount)."""
         query = call.request.query_params
         if "mount" in query and "digest" in query:
-            raise DigestInvalid("a request either mounts a blob or brings it")
+            raise RequestInvalid("a request either mounts a blob or brings it")
         if "mount" in query:
             return await self._mount(call, _digest(call.request, "mount"))
         if "digest" in query:
@@ -44,26 +44,20 @@ class UploadEndpoints:
 
     async def append(self, call: Call) -> Response:
         """end-5."""
-        session = await self._uploads.get(call.repository, call.target.reference, call.actor)
+        session_id = call.target.reference
         try:
-            advanced = await self._uploads.append(session, self._chunk(call.request))
+            advanced = await self._uploads.append(call.repository, session_id, self._chunk(call.request), call.actor)
         except ChunkOutOfOrder as error:
-            raise _with_state(error, call, session) from None
+            raise _with_state(error, call) from None
         return _session(call, advanced, 202)
 
     async def complete(self, call: Call) -> Response:
-        """end-6. A PUT that was answered 201 before, and the answer got lost, is answered 201 again."""
-        digest = _digest(call.request, "digest")
+        """end-6."""
+        digest, chunk = _digest(call.request, "digest"), self._chunk(call.request)
         try:
-            session = await self._uploads.get(call.repository, call.target.reference, call.actor)
-        except UploadUnknown:
-            if await self._uploads.is_complete(call.repository, digest):
-                return _created(call, digest)
-            raise
-        try:
-            await self._uploads.complete(session, self._chunk(call.request), digest, call.actor)
+            await self._uploads.complete(call.repository, call.target.reference, chunk, digest, call.actor)
         except ChunkOutOfOrder as error:
-            raise _with_state(error, call, session) from None
+            raise _with_state(error, call) from None
         return _created(call, digest)
 
     async def status(self, call: Call) -> Response:
@@ -73,14 +67,13 @@ class UploadEndpoints:
 
     async def cancel(self, call: Call) -> Response:
         """end-14."""
-        session = await self._uploads.get(call.repository, call.target.reference, call.actor)
-        await self._uploads.cancel(session)
+        await self._uploads.cancel(call.repository, call.target.reference, call.actor)
         return Response(status_code=204)
 
     async def _mount(self, call: Call, digest: Digest) -> Response:
         sources = call.request.query_params.getlist("from")
         source = RepositoryName.parse(sources[0]) if sources else None
-        if await self._blobs.mount(call.repository, digest, _may_mount_from, source, call.actor):
+        if await self._blobs.mount(call.repository, digest, source, call.actor):
             return _created(call, digest)
         return _session(call, await self._uploads.start(call.repository, digest.algorithm, call.actor), 202)
 
@@ -100,11 +93,6 @@ class UploadEndpoints:
         return Chunk(content, int(match[1]), size)
 
 
-def _may_mount_from(_source: RepositoryName) -> bool:
-    """Whoever may push may pull everywhere, as long as there are no users."""
-    return True
-
-
 def _digest(request: Request, parameter: str) -> Digest:
     values = set(request.query_params.getlist(parameter))
     if len(values) != 1:
@@ -118,18 +106,18 @@ def _created(call: Call, digest: Digest) -> Response:
 
 
 def _session(call: Call, session: UploadSession, status: int) -> Response:
-    return Response(status_code=status, headers=_state(call, session, session.state.offset))
+    return Response(status_code=status, headers=_state(call, session.id, session.state.offset))
 
 
-def _with_state(error: ChunkOutOfOrder, call: Call, session: UploadSession) -> ChunkOutOfOrder:
-    error.headers.update(_state(call, session, error.offset))
+def _with_state(error: ChunkOutOfOrder, call: Call) -> ChunkOutOfOrder:
+    error.headers.update(_state(call, call.target.reference, error.offset))
     return error
 
 
-def _state(call: Call, session: UploadSession, offset: int) -> dict[str, str]:
+def _state(call: Call, session_id: str, offset: int) -> dict[str, str]:
     """Where the session is and stands; the spec has no way to say that it is empty, so that is `0-0`, too."""
     return {
-        "Location": call.location("blobs/uploads", session.id),
+        "Location": call.location("blobs/uploads", session_id),
         "Range": f"0-{max(offset - 1, 0)}",
-        "Docker-Upload-UUID": session.id,
+        "Docker-Upload-UUID": session_id,
     }

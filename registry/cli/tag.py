@@ -60,7 +60,7 @@ def history(
       entrepot tag history demo/app latest
       entrepot tag history demo/app latest --limit 3 --json
     """
-    found = opening.read(ctx, config_file, lambda registry: registry.repositories.tag_history(repository, tag, limit))
+    found = opening.read(ctx, config_file, lambda registry: registry.tags.list_history(repository, tag, limit))
     if not found:
         raise Refused(f"{repository} never had a tag {tag}: `entrepot tag list {repository}` lists those it has")
     if as_json:
@@ -75,7 +75,7 @@ def history(
 
 async def _list(registry: Registry, repository: RepositoryName) -> list[tuple[str, TagRow]]:
     found: list[tuple[str, TagRow]] = []
-    while page := await registry.repositories.list_tags(repository, found[-1][0] if found else "", _PAGE):
+    while page := await registry.tags.list_current(repository, found[-1][0] if found else "", _PAGE):
         found += page
     return found
 

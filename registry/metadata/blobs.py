@@ -114,7 +114,7 @@ def take_right(tx: Transaction, repository_id: int, digest: Digest, deed: Deed) 
     return bool(rows)
 
 
-def list_naming(tx: Transaction, repository_id: int, digest: Digest) -> list[str]:
+def list_manifests_naming(tx: Transaction, repository_id: int, digest: Digest) -> list[str]:
     """The digests of visible manifests that name the blob, at most ten."""
     rows = tx.run(
         "SELECT DISTINCT manifest.digest FROM reference JOIN manifest ON manifest.id = reference.manifest_id"

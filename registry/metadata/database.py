@@ -38,6 +38,10 @@ class Transaction:
         """Run one statement to its end (SQLite does the rest of an INSERT … RETURNING only when asked for all rows)."""
         return list(self._connection.execute(sql, parameters))
 
+    def each(self, sql: str, **parameters: Value) -> Iterator[Row]:
+        """The rows of a query, each read when it is asked for."""
+        return self._connection.execute(sql, parameters)
+
     def one(self, sql: str, **parameters: Value) -> Row | None:
         rows = self.run(sql, **parameters)
         return rows[0] if rows else None
@@ -98,6 +102,8 @@ class Database:
         """
         if not self._is_open:
             raise Unavailable("the registry is being stopped")
+        if not self._thread.is_alive():
+            raise Unavailable("the database is closed")
         job = _Job(work)
         self._jobs.put(job)
         with _problems_named():
@@ -138,9 +144,13 @@ class Database:
                     self._run_in_savepoint(job)
                 self._reach("transaction.applied")
             self._reach("transaction.committed")
-        except Exception as problem:  # noqa: BLE001 - every job of the group is told
-            for job in jobs:
-                job.problem = problem
+        except Exception as problem:  # noqa: BLE001 - every job is told
+            if len(jobs) == 1:
+                jobs[0].problem = problem
+                return
+            for job in jobs:  # a job that is too large for the disk must not take the small ones with it
+                job.problem = None
+                self._commit_together([job])
 
     def _run_in_savepoint(self, job: _Job[Any]) -> None:
         self._writer.execute("SAVEPOINT job")

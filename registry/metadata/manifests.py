@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry.identity import Deed
-from registry.metadata import blobs, changes, reviews
+from registry.metadata import blobs, changes, reviews, tags
 from registry.metadata.database import Row, Transaction
 from registry.oci.manifest import Kind, Manifest, ManifestReference
 from registry.oci.names import Reference, RepositoryName, Tag
@@ -34,7 +34,6 @@ class Referrer:
 
 
 _COLUMNS = "manifest.id, manifest.digest, manifest.media_type, manifest.content"
-_PAGE = 16  # referrers read at a time: each may bring 4 MiB of annotations
 
 
 def find(tx: Transaction, name: RepositoryName, reference: Reference) -> StoredManifest | None:
@@ -113,39 +112,28 @@ def list_parents(tx: Transaction, manifest_id: int) -> list[str]:
 def mark_deleted(tx: Transaction, repository_id: int, manifest: StoredManifest, deed: Deed) -> None:
     """Hide the manifest and close its tags."""
     tx.run("UPDATE manifest SET deleted_at = :at WHERE id = :id", at=deed.at, id=manifest.id)
-    closed = tx.run(
-        "UPDATE tag SET valid_to = :at, manifest_id = NULL WHERE manifest_id = :id RETURNING name",
-        at=deed.at,
-        id=manifest.id,
-    )
-    for (name,) in closed:
+    for name in tags.close_those_of(tx, manifest.id, deed):
         changes.append(tx, deed, "tag.delete", repository_id, digest=manifest.digest, tag=name)
     changes.append(tx, deed, "manifest.delete", repository_id, digest=manifest.digest)
     reviews.postpone(tx, "manifest", str(manifest.id), "manifest.delete", deed.at + reviews.GRACE)
 
 
-def referrers(
+def list_referrers(
     tx: Transaction, name: RepositoryName, subject: Digest, artifact_type: str | None, after: str
 ) -> Iterator[Referrer]:
     """The referrers of a subject in the order of their digests, those after the digest `after`."""
-    while True:
-        rows = tx.run(
-            "SELECT manifest.digest, media_type, size, artifact_type, annotations FROM repository"
-            " JOIN manifest ON manifest.repository_id = repository.id"
-            " WHERE repository.name = :name AND repository.deleted_at IS NULL"
-            " AND subject = :subject AND manifest.deleted_at IS NULL AND manifest.digest > :after"
-            " AND (:artifact_type IS NULL OR artifact_type = :artifact_type)"
-            " ORDER BY manifest.digest LIMIT :page",
-            name=name.value,
-            subject=str(subject),
-            after=after,
-            artifact_type=artifact_type,
-            page=_PAGE,
-        )
-        yield from (Referrer(*row) for row in rows)
-        if len(rows) < _PAGE:
-            return
-        after = rows[-1][0]
+    rows = tx.each(
+        "SELECT manifest.digest, media_type, size, artifact_type, annotations FROM repository"
+        " JOIN manifest ON manifest.repository_id = repository.id"
+        " WHERE repository.name = :name AND repository.deleted_at IS NULL"
+        " AND subject = :subject AND manifest.deleted_at IS NULL AND manifest.digest > :after"
+        " AND (:artifact_type IS NULL OR artifact_type = :artifact_type) ORDER BY manifest.digest",
+        name=name.value,
+        subject=str(subject),
+        after=after,
+        artifact_type=artifact_type,
+    )
+    return (Referrer(*row) for row in rows)
 
 
 def _find_id(tx: Transaction, repository_id: int, digest: Digest) -> int | None:

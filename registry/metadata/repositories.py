@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from registry.identity import Deed
-from registry.metadata import changes, reviews
+from registry.metadata import changes, reviews, tags, uploads
 from registry.metadata.database import Row, Transaction
 from registry.oci.names import RepositoryName
 
@@ -62,7 +62,7 @@ def list_names(tx: Transaction, after: str, limit: int) -> list[RepositoryName]:
     return [RepositoryName(row[0]) for row in rows]
 
 
-def totals(tx: Transaction, repository: Repository) -> Totals:
+def get_totals(tx: Transaction, repository: Repository) -> Totals:
     row = tx.only(
         "SELECT (SELECT count(*) FROM manifest WHERE repository_id = :id AND deleted_at IS NULL),"
         " (SELECT count(*) FROM tag WHERE repository_id = :id AND valid_to IS NULL),"
@@ -77,14 +77,9 @@ def mark_deleted(tx: Transaction, repository: Repository, deed: Deed) -> list[st
     """Hide the repository, close its tags, end its upload sessions. Returns the sessions' storage keys."""
     changes.append(tx, deed, "repository.delete", repository.id)
     tx.run("UPDATE repository SET deleted_at = :at WHERE id = :id", at=deed.at, id=repository.id)
-    tx.run(
-        "UPDATE tag SET valid_to = :at, manifest_id = NULL WHERE repository_id = :id AND valid_to IS NULL",
-        at=deed.at,
-        id=repository.id,
-    )
+    tags.close_all(tx, repository.id, deed)  # one change row for the repository, not one for each tag
     reviews.postpone(tx, "repository", str(repository.id), "repository.delete", deed.at + reviews.GRACE)
-    keys = tx.run("DELETE FROM upload WHERE repository = :name RETURNING storage_key", name=repository.name.value)
-    return [row[0] for row in keys]
+    return uploads.remove_all(tx, repository.name)
 
 
 def _repository(row: Row) -> Repository:

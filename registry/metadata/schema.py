@@ -39,7 +39,7 @@ def find_instance(tx: Transaction) -> str | None:
     return str(found[0]) if found else None
 
 
-def get_instance(tx: Transaction, instance: str, registry_id: str, now: int) -> str:
+def get_or_make_instance(tx: Transaction, instance: str, registry_id: str, now: int) -> str:
     """The registry's instance id; the given ids become its own when it has none yet."""
     tx.run(
         "INSERT INTO registry (one, instance, registry_id, created_at) VALUES (1, :instance, :registry_id, :now)"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from registry.identity import Deed
 from registry.metadata import changes, reviews
 from registry.metadata.database import Transaction
-from registry.oci.names import RepositoryName, Tag
+from registry.oci.names import Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,25 @@ def delete(tx: Transaction, repository_id: int, tag: Tag, deed: Deed) -> bool:
     return digest is not None
 
 
+def close_all(tx: Transaction, repository_id: int, deed: Deed) -> None:
+    """Close every tag of the repository."""
+    tx.run(
+        "UPDATE tag SET valid_to = :at, manifest_id = NULL WHERE repository_id = :id AND valid_to IS NULL",
+        at=deed.at,
+        id=repository_id,
+    )
+
+
+def close_those_of(tx: Transaction, manifest_id: int, deed: Deed) -> list[str]:
+    """Close every tag that points to the manifest. Returns their names."""
+    rows = tx.run(
+        "UPDATE tag SET valid_to = :at, manifest_id = NULL WHERE manifest_id = :id RETURNING name",
+        at=deed.at,
+        id=manifest_id,
+    )
+    return [row[0] for row in rows]
+
+
 def list_names(tx: Transaction, repository_id: int, after: str, limit: int) -> list[str]:
     """Names after `after`, in byte order."""
     rows = tx.run(
@@ -62,28 +81,24 @@ def list_names(tx: Transaction, repository_id: int, after: str, limit: int) -> l
     return [row[0] for row in rows]
 
 
-def list_current(tx: Transaction, name: RepositoryName, after: str, limit: int) -> list[tuple[str, TagRow]]:
+def list_current(tx: Transaction, repository_id: int, after: str, limit: int) -> list[tuple[str, TagRow]]:
     """Names after `after` in byte order, each with what it points to."""
     rows = tx.run(
-        "SELECT tag.name, digest, valid_from, valid_to, set_by FROM repository"
-        " JOIN tag ON tag.repository_id = repository.id AND tag.valid_to IS NULL"
-        " WHERE repository.name = :repository AND repository.deleted_at IS NULL AND tag.name > :after"
-        " ORDER BY tag.name LIMIT :limit",
-        repository=name.value,
+        "SELECT name, digest, valid_from, valid_to, set_by FROM tag"
+        " WHERE repository_id = :id AND valid_to IS NULL AND name > :after ORDER BY name LIMIT :limit",
+        id=repository_id,
         after=after,
         limit=limit,
     )
     return [(row[0], TagRow(*row[1:])) for row in rows]
 
 
-def history(tx: Transaction, name: RepositoryName, tag: Tag, limit: int) -> list[TagRow]:
+def list_history(tx: Transaction, repository_id: int, tag: Tag, limit: int) -> list[TagRow]:
     """What the tag pointed to, the latest first."""
     rows = tx.run(
-        "SELECT digest, valid_from, valid_to, set_by FROM repository"
-        " JOIN tag ON tag.repository_id = repository.id"
-        " WHERE repository.name = :repository AND repository.deleted_at IS NULL AND tag.name = :tag"
-        " ORDER BY tag.id DESC LIMIT :limit",
-        repository=name.value,
+        "SELECT digest, valid_from, valid_to, set_by FROM tag"
+        " WHERE repository_id = :id AND name = :tag ORDER BY id DESC LIMIT :limit",
+        id=repository_id,
         tag=tag.value,
         limit=limit,
     )

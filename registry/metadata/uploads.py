@@ -1,4 +1,4 @@
-"""Rows of upload sessions. One conditional UPDATE makes a request the only writer of a session."""
+"""Rows of upload sessions. One conditional UPDATE makes a request the writer of a session, at the place it stands."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,17 @@ from storage.blobstore import UploadState
 
 @dataclass(frozen=True, slots=True)
 class UploadSession:
-    """A session in `repository`, of `owner`. Instants are Unix milliseconds."""
+    """A session in `repository`, of `owner`; `writer` is the request that writes to it. Instants: Unix milliseconds."""
 
     id: str
     repository: RepositoryName
     owner: str
     state: UploadState
     expires_at: int
+    writer: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """The request that appends: its own id, the server process it runs in, the end of its lease (Unix milliseconds)."""
-
-    id: str
-    server: str
-    until: int
-
-
-_COLUMNS = "id, repository, owner, storage_key, byte_offset, algorithm, expires_at"
+_COLUMNS = "id, repository, owner, storage_key, byte_offset, algorithm, expires_at, coalesce(writer, '')"
 
 
 def insert(tx: Transaction, session: UploadSession, now: int) -> None:
@@ -67,50 +59,30 @@ def is_open(tx: Transaction, session: UploadSession) -> bool:
     return tx.one("SELECT 1 FROM upload WHERE id = :id", id=session.id) is not None
 
 
-def claim(tx: Transaction, session: UploadSession, first_byte: int | None, writer: Writer, now: int) -> UploadSession:
-    """Make `writer` the session's only writer, if the session stands at `first_byte` (None: wherever it stands).
+def claim(tx: Transaction, session: UploadSession, first_byte: int | None, writer: str) -> UploadSession:
+    """Make `writer` the session's writer, if the session stands at `first_byte` (None: wherever it stands).
 
-    A lease ends by itself, and at once when its server process is not the one that asks: one process serves an
-    embedded database, so the other one is dead. Raises UploadUnknown, ChunkOutOfOrder.
+    Whoever was it before cannot record anything any more. Raises ChunkOutOfOrder.
     """
     row = tx.one(
-        "UPDATE upload SET writer = :writer, writer_server = :server, writer_until = :until"
-        " WHERE id = :id AND (:first_byte IS NULL OR byte_offset = :first_byte)"
-        " AND (writer IS NULL OR writer_until < :now OR writer_server <> :server)"
+        "UPDATE upload SET writer = :writer WHERE id = :id AND (:first_byte IS NULL OR byte_offset = :first_byte)"
         f" RETURNING {_COLUMNS}",
         id=session.id,
         first_byte=first_byte,
-        writer=writer.id,
-        server=writer.server,
-        until=writer.until,
-        now=now,
+        writer=writer,
     )
     if row is None:
-        found = get(tx, session.repository, session.id, session.owner, now)
-        raise ChunkOutOfOrder(found.state.offset)
+        raise ChunkOutOfOrder(session.state.offset)
     return _session(row)
 
 
-def renew(tx: Transaction, session: UploadSession, writer: Writer) -> None:
-    tx.run(
-        "UPDATE upload SET writer_until = :until WHERE id = :id AND writer = :writer",
-        id=session.id,
-        writer=writer.id,
-        until=writer.until,
-    )
-
-
-def release(tx: Transaction, session: UploadSession, writer: Writer) -> None:
-    tx.run("UPDATE upload SET writer = NULL WHERE id = :id AND writer = :writer", id=session.id, writer=writer.id)
-
-
-def advance(tx: Transaction, session: UploadSession, writer: Writer) -> None:
-    """Record the session's new offset and expiry, and end the lease. Raises UploadUnknown when the lease was lost."""
+def advance(tx: Transaction, session: UploadSession) -> None:
+    """Record the session's new offset and expiry. Raises UploadUnknown when another writer has claimed it."""
     rows = tx.run(
         "UPDATE upload SET byte_offset = :offset, expires_at = :expires_at, writer = NULL"
         " WHERE id = :id AND writer = :writer RETURNING 1",
         id=session.id,
-        writer=writer.id,
+        writer=session.writer,
         offset=session.state.offset,
         expires_at=session.expires_at,
     )
@@ -119,14 +91,21 @@ def advance(tx: Transaction, session: UploadSession, writer: Writer) -> None:
     reviews.postpone(tx, "upload", session.state.key, "upload.append", session.expires_at)
 
 
-def remove(tx: Transaction, session: UploadSession, writer: Writer) -> None:
-    """End the session. Raises UploadUnknown when the lease was lost."""
+def remove(tx: Transaction, session: UploadSession) -> None:
+    """End the session. Raises UploadUnknown when another writer has claimed it."""
     if not tx.run(
-        "DELETE FROM upload WHERE id = :id AND writer = :writer RETURNING 1", id=session.id, writer=writer.id
+        "DELETE FROM upload WHERE id = :id AND writer = :writer RETURNING 1", id=session.id, writer=session.writer
     ):
         raise UploadUnknown
 
 
+def remove_all(tx: Transaction, repository: RepositoryName) -> list[str]:
+    """End every session of the repository. Returns their storage keys."""
+    rows = tx.run("DELETE FROM upload WHERE repository = :name RETURNING storage_key", name=repository.value)
+    return [row[0] for row in rows]
+
+
 def _session(row: Row) -> UploadSession:
-    session_id, repository, owner, key, offset, algorithm, expires_at = row
-    return UploadSession(session_id, RepositoryName(repository), owner, UploadState(key, offset, algorithm), expires_at)
+    session_id, repository, owner, key, offset, algorithm, expires_at, writer = row
+    state = UploadState(key, offset, algorithm)
+    return UploadSession(session_id, RepositoryName(repository), owner, state, expires_at, writer)

@@ -2,38 +2,42 @@
 
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-_ENTITY_TAG = re.compile(r'\s*(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*')
+_ENTITY_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*')
 
-EntityTags: TypeAlias = frozenset[str] | None  # None is `*`: whatever there is
+EntityTags: TypeAlias = frozenset[str] | Literal["*"]  # `*`: whatever there is
 
 
-def parse_entity_tags(text: str) -> EntityTags:
-    """The list of an If-Match or If-None-Match; what is no entity tag matches nothing."""
+def parse_entity_tags(text: str, *, is_strong: bool = False) -> EntityTags:
+    """The list of an If-None-Match, or of an If-Match, which compares strongly: there a weak tag matches nothing.
+
+    What is no entity tag matches nothing either.
+    """
     if text.strip() == "*":
-        return None
-    return frozenset(match[1] for part in text.split(",") if (match := _ENTITY_TAG.fullmatch(part)))
+        return "*"
+    matches = (_ENTITY_TAG.fullmatch(part) for part in text.split(","))
+    return frozenset(match[2] for match in matches if match and not (is_strong and match[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Preconditions:
-    """`if_match`, `if_none_match`: the headers' entity tags, or False where the request has no such header."""
+    """The entity tags of the headers `if_match` and `if_none_match`, None where the request has no such header."""
 
-    if_match: EntityTags | bool = False
-    if_none_match: EntityTags | bool = False
+    if_match: EntityTags | None = None
+    if_none_match: EntityTags | None = None
 
     def hold(self, current: str | None) -> bool:
         """Whether the request may go on, where `current` is the digest that the target has (None: there is none)."""
-        return self.match(current) and (self.if_none_match is False or not _matches(self.if_none_match, current))
+        return self.allow_match(current) and (self.if_none_match is None or not _match(self.if_none_match, current))
 
-    def match(self, current: str | None) -> bool:
+    def allow_match(self, current: str | None) -> bool:
         """Whether If-Match alone lets the request go on."""
-        return self.if_match is False or _matches(self.if_match, current)
+        return self.if_match is None or _match(self.if_match, current)
 
 
 NO_PRECONDITIONS = Preconditions()
 
 
-def _matches(tags: EntityTags | bool, current: str | None) -> bool:
-    return current is not None and (not isinstance(tags, frozenset) or current in tags)
+def _match(tags: EntityTags, current: str | None) -> bool:
+    return current is not None and (tags == "*" or current in tags)

@@ -95,9 +95,7 @@ CREATE TABLE upload (
   algorithm TEXT NOT NULL,
   storage_key TEXT NOT NULL UNIQUE,
   byte_offset INTEGER NOT NULL DEFAULT 0,
-  writer TEXT,                           -- who appends now, and until when nobody else may
-  writer_server TEXT,
-  writer_until INTEGER,
+  writer TEXT,                           -- the request that appends: no other may record what it wrote
   started_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
