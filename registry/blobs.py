@@ -63,7 +63,7 @@ class Blobs:
             return await self._store.open(blob.key, blob.size)
         except OSError as problem:
             log.exception("store failed", key=blob.key)
-            raise Unavailable(f"the store failed: {problem.strerror}", headers={"Retry-After": "5"}) from problem
+            raise Unavailable(f"the store failed: {problem.strerror}") from problem
 
     async def mount(
         self,

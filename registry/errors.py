@@ -194,3 +194,6 @@ class InternalError(RegistryError):
 
 class Unavailable(RegistryError):
     code, status, message = "UNKNOWN", 503, "the registry cannot serve this now: try again"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, headers={"Retry-After": "5"})

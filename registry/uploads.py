@@ -191,7 +191,7 @@ def _store_problems_named(state: UploadState) -> Iterator[None]:
         raise StorageFull from problem
     except OSError as problem:
         log.exception("store failed", key=state.key)
-        raise Unavailable(f"the store failed: {problem.strerror}", headers={"Retry-After": "5"}) from problem
+        raise Unavailable(f"the store failed: {problem.strerror}") from problem
 
 
 def _record_blob(tx: Transaction, blob: StoredBlob, known: StoredBlob | None, *, is_whole: bool, deed: Deed) -> str:

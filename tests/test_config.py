@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is said of those that are wrong."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,14 @@ def test_what_is_not_ours_is_not_read() -> None:
 @pytest.mark.parametrize("text", ['trusted_proxies = ["10.0.0.0/8", "::1"]', 'trusted_proxies = "10.0.0.0/8, ::1"'])
 def test_lists_are_lists_or_separated_by_commas(tmp_path: Path, text: str) -> None:
     """In a file both forms mean the same."""
-    assert load(write(tmp_path, text), environment={})[0].proxies == ["10.0.0.0/8", "::1"]
+    proxies = load(write(tmp_path, text), environment={})[0].proxies
+    assert proxies == [ip_network("10.0.0.0/8"), ip_network("::1")]
 
 
 def test_lists_of_the_environment_are_separated_by_commas() -> None:
     """Spaces around the comma do not count."""
     config, _ = load(environment={"ENTREPOT_TRUSTED_PROXIES": "10.0.0.0/8 , ::1"})
-    assert config.proxies == ["10.0.0.0/8", "::1"]
+    assert config.proxies == [ip_network("10.0.0.0/8"), ip_network("::1")]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class Memory:
                 if size > limit:
                     raise ManifestTooLarge
                 if self._left < 0:
-                    raise Unavailable("too many manifests at once", headers={"Retry-After": "1"})
+                    raise Unavailable("too many manifests at once")
                 held.append(piece)
             yield b"".join(held)
         finally:

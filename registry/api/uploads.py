@@ -67,7 +67,10 @@ class UploadEndpoints:
 
     async def cancel(self, call: Call) -> Response:
         """end-14."""
-        await self._uploads.cancel(call.repository, call.target.reference, call.actor)
+        try:
+            await self._uploads.cancel(call.repository, call.target.reference, call.actor)
+        except ChunkOutOfOrder as error:
+            raise _with_state(error, call) from None
         return Response(status_code=204)
 
     async def _mount(self, call: Call, digest: Digest) -> Response:

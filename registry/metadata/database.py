@@ -100,9 +100,7 @@ class Database:
 
         What `work` raises undoes its writes and comes out here. Raises StorageFull and Unavailable besides.
         """
-        if not self._is_open:
-            raise Unavailable("the registry is being stopped")
-        if not self._thread.is_alive():
+        if not (self._is_open and self._thread.is_alive()):
             raise Unavailable("the database is closed")
         job = _Job(work)
         self._jobs.put(job)
@@ -193,4 +191,4 @@ def _problems_named() -> Iterator[None]:
     except (apsw.NotADBError, apsw.CorruptError) as problem:
         raise Unavailable(f"the database is damaged: restore it from a backup ({problem})") from problem
     except (apsw.BusyError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as problem:
-        raise Unavailable(f"the database cannot be used now: {problem}", headers={"Retry-After": "5"}) from problem
+        raise Unavailable(f"the database cannot be used now: {problem}") from problem
