@@ -1,0 +1,261 @@
+"""The database: groups of writes, what fails and what that undoes, what readers see, how it is closed."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from registry.errors import NameUnknown, StorageFull, Unavailable
+from registry.metadata.database import Database, Transaction
+from tests.metadata.held_writer import WAIT, HeldWriter
+from tests.metadata.rows import rows
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def numbers(database: Database) -> Database:
+    """A database with a table for one number a row."""
+    await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
+    return database
+
+
+def insert(number: int) -> Callable[[Transaction], int]:
+    def work(tx: Transaction) -> int:
+        tx.run("INSERT INTO number (n) VALUES (:n)", n=number)
+        return number
+
+    return work
+
+
+async def read_numbers(database: Database) -> list[int]:
+    return [row[0] for row in await rows(database, "SELECT n FROM number ORDER BY n")]
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_write_returns_what_its_work_returns(numbers: Database) -> None:
+    """The result of the work comes out, and what it wrote can be read at once."""
+    assert await numbers.write(insert(7)) == 7
+    assert await read_numbers(numbers) == [7]
+
+
+async def test_waiting_writes_are_committed_together(tmp_path: Path) -> None:
+    """However many writes wait, one commit makes them all durable, in their order, before any is answered."""
+    reached: list[str] = []
+    database = Database(tmp_path / "entrepot.db", reach=reached.append)
+    await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
+    held = HeldWriter(database)
+    await held.begun()
+    reached.clear()
+    order: list[int] = []
+
+    def work(number: int) -> Callable[[Transaction], int]:
+        def insert_in_order(tx: Transaction) -> int:
+            order.append(number)
+            return insert(number)(tx)
+
+        return insert_in_order
+
+    writes = asyncio.gather(*(database.write(work(number)) for number in range(200)))
+    await turns()
+    held.release()
+    assert await writes == order == list(range(200))
+    assert reached == ["transaction.applied", "transaction.committed"] * 2
+    database.close()
+
+
+async def test_failing_work_undoes_only_itself(numbers: Database) -> None:
+    """Of the writes of one commit, one that raises is undone, its exception comes out, and the others stay."""
+    held = HeldWriter(numbers)
+    await held.begun()
+
+    def fail(number: int, problem: Exception) -> Callable[[Transaction], int]:
+        def work(tx: Transaction) -> int:
+            insert(number)(tx)
+            raise problem
+
+        return work
+
+    problems = [NameUnknown("one"), ValueError("a bug"), NameUnknown("two")]
+    writes = [
+        insert(1),
+        fail(2, problems[0]),
+        insert(3),
+        fail(4, problems[1]),
+        fail(5, problems[2]),
+        insert(1),
+        insert(6),
+    ]
+    answers = asyncio.gather(*map(numbers.write, writes), return_exceptions=True)
+    await turns()
+    held.release()
+    found = await answers
+    assert [found[0], found[2], found[6]] == [1, 3, 6]
+    assert [found[1], found[3], found[4]] == problems
+    assert isinstance(found[5], apsw.ConstraintError)
+    assert await read_numbers(numbers) == [1, 3, 6]
+
+
+async def test_failing_commit_is_told_to_whom_it_concerns(numbers: Database) -> None:
+    """When the commit of a group fails, the write that is to blame hears it, and the others are done without it."""
+    await numbers.write(
+        lambda tx: tx.run("CREATE TABLE child (n INTEGER REFERENCES number DEFERRABLE INITIALLY DEFERRED)")
+    )
+    held = HeldWriter(numbers)
+    await held.begun()
+    writes = [insert(1), lambda tx: tx.run("INSERT INTO child VALUES (99)"), insert(2)]
+    answers = asyncio.gather(*(numbers.write(work) for work in writes), return_exceptions=True)
+    await turns()
+    held.release()
+    found = await answers
+    assert [found[0], type(found[1]), found[2]] == [1, apsw.ConstraintError, 2]
+    assert await read_numbers(numbers) == [1, 2]
+    assert await numbers.write(insert(3)) == 3
+
+
+async def test_full_disk_is_told_to_whom_it_concerns(numbers: Database) -> None:
+    """A write that the disk has no room for hears it; the small ones beside it, and later ones, are done."""
+    pages = (await rows(numbers, "PRAGMA page_count"))[0][0]
+    await numbers.write(lambda tx: tx.run(f"PRAGMA max_page_count = {pages + 5}"))
+    held = HeldWriter(numbers)
+    await held.begun()
+
+    def insert_much(tx: Transaction) -> int:
+        tx.run("INSERT INTO number (n, many) VALUES (2, :many)", many=bytes(1 << 20))
+        return 2
+
+    answers = asyncio.gather(*map(numbers.write, [insert(1), insert_much, insert(3)]), return_exceptions=True)
+    await turns()
+    held.release()
+    found = await answers
+    assert [found[0], type(found[1]), found[2]] == [1, StorageFull, 3]
+    assert await read_numbers(numbers) == [1, 3]
+    assert await numbers.write(insert(4)) == 4
+
+
+async def test_cancelled_write_is_whole_or_not_there(numbers: Database) -> None:
+    """Whoever waits for a write may go away; the write is done all the same."""
+    held = HeldWriter(numbers)
+    await held.begun()
+    write = asyncio.ensure_future(numbers.write(insert(1)))
+    await turns()
+    write.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await write
+    held.release()
+    await numbers.write(insert(2))
+    assert await read_numbers(numbers) == [1, 2]
+
+
+@pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
+async def test_pragmas_are_set(database: Database, pragma: str, value: object) -> None:
+    """Both connections have what durability and foreign keys need; SQLite says nothing when it ignores one."""
+    assert await rows(database, f"PRAGMA {pragma}") == [(value,)]
+    assert await database.write(lambda tx: tx.run(f"PRAGMA {pragma}")) == [(value,)]
+
+
+async def test_readers_see_what_is_committed(numbers: Database) -> None:
+    """A write that is not committed is invisible; committed, it is visible at once."""
+    held = HeldWriter(numbers, insert(1))
+    await held.begun()
+    assert await read_numbers(numbers) == []
+    held.release()
+    await held.ended
+    assert await read_numbers(numbers) == [1]
+
+
+async def test_read_is_one_snapshot(numbers: Database) -> None:
+    """What is committed while a read runs is not seen by it."""
+    is_committed = threading.Event()
+
+    def write_elsewhere() -> None:
+        other = apsw.Connection(str(numbers._writer.filename))
+        other.execute("INSERT INTO number (n) VALUES (1)")
+        other.close()
+        is_committed.set()
+
+    def work(tx: Transaction) -> list[int]:
+        before = len(tx.run("SELECT n FROM number"))
+        threading.Thread(target=write_elsewhere).start()
+        assert is_committed.wait(WAIT)
+        return [before, len(tx.run("SELECT n FROM number"))]
+
+    assert await numbers.read(work) == [0, 0]
+    assert await read_numbers(numbers) == [1]
+
+
+async def test_failed_read_leaves_the_reader_usable(numbers: Database) -> None:
+    """What a read raises comes out, and the next read works."""
+
+    def fail(_tx: Transaction) -> None:
+        raise NameUnknown("a")
+
+    with pytest.raises(NameUnknown):
+        await numbers.read(fail)
+    assert await read_numbers(numbers) == []
+
+
+async def test_close_commits_what_waits(numbers: Database, tmp_path: Path) -> None:
+    """Writes that wait when the database is closed are done and answered; later ones are refused."""
+    held = HeldWriter(numbers)
+    await held.begun()
+    waiting = asyncio.gather(*(numbers.write(insert(number)) for number in range(20)))
+    await turns()
+    closing = asyncio.create_task(asyncio.to_thread(numbers.close))
+    held.release()
+    await closing
+    assert await waiting == list(range(20))
+    with pytest.raises(Unavailable):
+        await numbers.write(insert(99))
+    again = Database(tmp_path / "entrepot.db")
+    assert await read_numbers(again) == list(range(20))
+    again.close()
+
+
+def test_answer_to_a_loop_that_is_gone_is_dropped(tmp_path: Path) -> None:
+    """A loop may end before its write is answered: the write is done, and the writer goes on."""
+    database = Database(tmp_path / "entrepot.db")
+    may_end = threading.Event()
+
+    async def leave() -> None:
+        await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
+        held = asyncio.ensure_future(database.write(lambda _: may_end.wait(WAIT)))
+        left = asyncio.ensure_future(database.write(insert(1)))
+        await turns()
+        held.cancel()
+        left.cancel()
+
+    asyncio.run(leave())
+    may_end.set()
+
+    async def come_back() -> list[int]:
+        await database.write(insert(2))
+        return await read_numbers(database)
+
+    assert asyncio.run(come_back()) == [1, 2]
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+async def test_damaged_database_is_named(tmp_path: Path, content: bytes) -> None:
+    """A file that is no database, or a damaged one, is Unavailable with a message that says so."""
+    path = tmp_path / "entrepot.db"
+    path.write_bytes(content)
+    with pytest.raises(Unavailable, match="damaged"):
+        Database(path)
+    assert path.read_bytes() == content
+
+
+async def test_database_where_none_can_be(tmp_path: Path) -> None:
+    """A folder that is not there is Unavailable."""
+    with pytest.raises(Unavailable):
+        Database(tmp_path / "absent" / "entrepot.db")

@@ -1,0 +1,99 @@
+"""Migrations: from nothing to today's schema, once; and a schema from the future is left alone."""
+
+from pathlib import Path
+
+import pytest
+
+from registry.errors import Unavailable
+from registry.metadata import schema
+from registry.metadata.database import Database, Transaction
+from tests.metadata.rows import rows
+
+pytestmark = pytest.mark.anyio
+
+TABLES = {
+    "registry",
+    "repository",
+    "blob",
+    "repository_blob",
+    "manifest",
+    "reference",
+    "tag",
+    "upload",
+    "review",
+    "change",
+}
+
+
+@pytest.fixture
+async def empty(tmp_path: Path) -> Database:
+    return Database(tmp_path / "empty.db")
+
+
+async def test_schema_from_nothing(empty: Database) -> None:
+    """An empty database gets every table, all of them strict, and remembers each migration."""
+    newest = await empty.write(schema.migrate)
+    tables = await rows(
+        empty, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'"
+    )
+    assert {name for name, _ in tables} == TABLES | {"migration"}
+    assert {strict for _, strict in tables} == {1}
+    assert [row[0] for row in await rows(empty, "SELECT number FROM migration ORDER BY number")] == list(
+        range(1, newest + 1)
+    )
+    empty.close()
+
+
+async def test_migration_is_done_once(database: Database) -> None:
+    """A second start changes nothing."""
+    before = await rows(database, "SELECT name, sql FROM sqlite_master ORDER BY name")
+    done = await rows(database, "SELECT * FROM migration")
+    assert await database.write(schema.migrate) == await database.write(schema.migrate) == len(done)
+    assert await rows(database, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
+    assert await rows(database, "SELECT * FROM migration") == done
+
+
+async def test_newer_schema_is_refused(database: Database) -> None:
+    """A database that a later version has migrated is refused and left as it is."""
+    await database.write(lambda tx: tx.run("INSERT INTO migration (number, name) VALUES (9999, 'future')"))
+    for work in (schema.migrate, schema.find_instance):
+        with pytest.raises(Unavailable, match="9999"):
+            await database.write(work)
+    assert await rows(database, "SELECT max(number) FROM migration") == [(9999,)]
+
+
+async def test_failing_migration_leaves_nothing(empty: Database) -> None:
+    """A migration that fails half-way is undone as a whole."""
+
+    def stand_in_the_way(tx: Transaction) -> None:
+        tx.run("CREATE TABLE manifest (surprise TEXT) STRICT")
+
+    await empty.write(stand_in_the_way)
+    with pytest.raises(Exception, match="already exists"):
+        await empty.write(schema.migrate)
+    assert await rows(empty, "SELECT name FROM sqlite_master") == [("manifest",)]
+    empty.close()
+
+
+async def test_instance_is_kept(database: Database) -> None:
+    """The first start gives the registry its ids; no later one changes them."""
+    assert await database.read(schema.find_instance) is None
+    assert await database.write(lambda tx: schema.get_or_make_instance(tx, "first", "000000000001", 1)) == "first"
+    assert await database.write(lambda tx: schema.get_or_make_instance(tx, "second", "000000000002", 2)) == "first"
+    assert await database.read(schema.find_instance) == "first"
+    assert await rows(database, "SELECT * FROM registry") == [(1, "first", "000000000001", 1)]
+
+
+async def test_commands_do_not_migrate(empty: Database) -> None:
+    """A command that only reads finds no registry in an empty database, and says what an old schema needs."""
+    assert await empty.read(schema.find_instance) is None
+    assert await rows(empty, "SELECT name FROM sqlite_master") == []
+
+    def forget_a_migration(tx: Transaction) -> None:
+        schema.migrate(tx)
+        tx.run("DELETE FROM migration")
+
+    await empty.write(forget_a_migration)
+    with pytest.raises(Unavailable, match="start its server once"):
+        await empty.read(schema.find_instance)
+    empty.close()
