@@ -31,11 +31,10 @@ COPY --from=build /own/opt/entrepot /opt/entrepot
 # A new named volume takes its owner from this folder; a bind mount keeps its own, and has to belong to 65532.
 COPY --from=build --chown=65532:65532 /build/empty /data
 
-# Modules are compiled already and SQLite's large sorts go beside the database: nothing is written outside /data.
+# Modules are compiled already and SQLite keeps what is temporary in memory: nothing is written outside /data.
 # `docker stop` kills after 10 seconds, so requests in flight have 8; with a longer --stop-timeout give them more.
 ENV PATH=/opt/entrepot/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
-    SQLITE_TMPDIR=/data \
     ENTREPOT_DATA=/data \
     ENTREPOT_HOST=0.0.0.0 \
     ENTREPOT_PORT=5000 \

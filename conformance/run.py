@@ -1,4 +1,4 @@
-"""Runs the official OCI conformance suite four times against this checkout's server and writes RESULTS.md."""
+"""Run the official OCI conformance suite four times against this checkout's server and write RESULTS.md."""
 
 import argparse
 import difflib
@@ -89,12 +89,12 @@ class Outcome:
 
 
 def environment(prefix: str, settings: dict[str, str]) -> dict[str, str]:
-    """Gives this process's environment with only the given settings under their prefix."""
+    """Return this process's environment with only the given settings under their prefix."""
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)} | settings
 
 
 def suite_program() -> Path:
-    """Finds the suite in the cache, or builds it there with Go."""
+    """Find the suite in the cache, or build it there with Go."""
     cache = Path(os.environ.get("ENTREPOT_CACHE") or Path.home() / ".cache" / "entrepot") / "go"
     folder = cache / f"conformance-{SUITE_VERSION}"
     program = folder / "conformance"
@@ -146,7 +146,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> N
 
 @contextmanager
 def serving(run: Run, folder: Path) -> Iterator[int]:
-    """Runs a server of its own on an empty data folder, and gives its port."""
+    """Run a server of its own on an empty data folder, and yield its port."""
     port, log = free_port(), folder / "server.log"
     with tempfile.TemporaryDirectory(prefix="entrepot-conformance-") as content, log.open("wb") as stderr:
         settings = environment("ENTREPOT_", run.server_settings(Path(content)))
@@ -168,7 +168,7 @@ def serving(run: Run, folder: Path) -> Iterator[int]:
 
 
 def sections(report: Path) -> dict[str, dict[str, str]]:
-    """Reads results.yaml: top-level names, each with its `name: value` lines."""
+    """Read results.yaml: top-level names, each with its `name: value` lines."""
     found: dict[str, dict[str, str]] = {}
     for line in report.read_text().splitlines():
         name, _, value = line.strip().partition(": ")
@@ -180,7 +180,7 @@ def sections(report: Path) -> dict[str, dict[str, str]]:
 
 
 def options_off(run: Run, report: Path) -> list[str]:
-    """Names the options that the suite had switched off although nobody asked for it."""
+    """Name the options that the suite had switched off although nobody asked for it."""
     off = [line.strip() for line in report.read_text().splitlines() if line.endswith(": false")]
     return [f"the suite ran with {option}" for option in off if run.sparse or option != "sparse: false"]
 
@@ -194,7 +194,7 @@ def requests_logged(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def server_errors(log: Path) -> list[str]:
-    """Finds in the server's log what no input may cause: an answer of the 500s."""
+    """Find in the server's log what no input may cause: an answer of the 500s."""
     requests = list(requests_logged(log))
     failed = [entry for entry in requests if entry["status"] >= http.HTTPStatus.INTERNAL_SERVER_ERROR]
     found = [f"the server answered {entry['status']} to {entry['method']} {entry['path']}" for entry in failed]
@@ -208,7 +208,7 @@ def crop(text: str) -> str:
 
 
 def describe(test: ET.Element, *, excerpt: bool) -> str:
-    """Gives a test that did not pass: its name, what the suite says, and the last exchange."""
+    """Describe a test that did not pass: its name, what the suite says, and the last exchange."""
     said = test.findtext("system-out", "") or "no reason given"
     text = f"{test.get('status')}: {test.get('name')}\n{crop(said)}"
     exchanges = [part for part in re.split(r"(?m)^={80}$", test.findtext("system-err", "")) if part.strip()]
@@ -288,7 +288,7 @@ def render(outcomes: list[Outcome]) -> str:
 
 
 def keep(text: str, *, check: bool) -> bool:
-    """Writes RESULTS.md, or with `check` says whether it is what a run gives."""
+    """Write RESULTS.md, or with `check` say whether it is what a run gives."""
     if not check:
         RESULTS.write_text(text)
         return True

@@ -162,7 +162,45 @@ class FilesystemBlobStore:
             for name in await self._in_thread(os.listdir, folder):
                 yield name
 
-    # Everything below runs in a thread of the store, except the running hashes, which belong to the event loop.
+    async def _running_hash(self, upload: UploadState) -> "_Hash":
+        if upload.offset == 0:
+            return new_hasher(upload.algorithm)
+        running = self._hashes.get(upload.key)
+        if running and running.offset == upload.offset:
+            return running.hasher.copy()  # a torn append must leave the recorded one as it was
+        hasher = await self._in_thread(self._hash_stored, upload, upload.algorithm)
+        self._remember(upload.key, _RunningHash(upload.offset, hasher))
+        return hasher.copy()
+
+    async def _write(self, descriptor: int, batch: bytes, offset: int, running: "_Hash") -> None:
+        writing = self._in_thread(_write_all, descriptor, batch, offset)
+        if len(batch) <= _HASHED_INLINE:
+            running.update(batch)
+            await writing
+        else:
+            await asyncio.gather(writing, self._in_thread(running.update, batch))
+
+    def _remember(self, key: str, running: _RunningHash) -> None:
+        self._hashes[key] = running
+        self._hashes.move_to_end(key)
+        if len(self._hashes) > _RUNNING_HASHES:
+            self._hashes.popitem(last=False)
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Cancelled, it ends when the thread does, however often: the caller closes what the thread uses."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
+        cancellation: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as problem:
+                cancellation = problem
+        if cancellation:
+            future.exception()  # looked at, or asyncio reports it as forgotten
+            raise cancellation
+        return future.result()
+
+    # Everything below runs in a thread of the store.
 
     def _bind(self, instance: str, is_populated: bool) -> None:
         is_marked = self._is_marked(instance)
@@ -236,24 +274,6 @@ class FilesystemBlobStore:
         except FileNotFoundError:
             raise UploadMissing(key) from None
 
-    async def _running_hash(self, upload: UploadState) -> "_Hash":
-        if upload.offset == 0:
-            return new_hasher(upload.algorithm)
-        running = self._hashes.get(upload.key)
-        if running and running.offset == upload.offset:
-            return running.hasher.copy()  # a torn append must leave the recorded one as it was
-        hasher = await self._in_thread(self._hash_stored, upload, upload.algorithm)
-        self._remember(upload.key, _RunningHash(upload.offset, hasher))
-        return hasher.copy()
-
-    async def _write(self, descriptor: int, batch: bytes, offset: int, running: "_Hash") -> None:
-        writing = self._in_thread(_write_all, descriptor, batch, offset)
-        if len(batch) <= _HASHED_INLINE:
-            running.update(batch)
-            await writing
-        else:
-            await asyncio.gather(writing, self._in_thread(running.update, batch))
-
     def _hash_stored(self, upload: UploadState, algorithm: str) -> "_Hash":
         hasher = new_hasher(algorithm)
         left = upload.offset
@@ -296,31 +316,11 @@ class FilesystemBlobStore:
                 _sync_directory(folder.parent)
                 self._folders.add(folder)
 
-    def _remember(self, key: str, running: _RunningHash) -> None:
-        self._hashes[key] = running
-        self._hashes.move_to_end(key)
-        if len(self._hashes) > _RUNNING_HASHES:
-            self._hashes.popitem(last=False)
-
     def _upload_path(self, key: str) -> Path:
         return self._uploads / key
 
     def _blob_path(self, key: str) -> Path:
         return self._data / key[:2] / key
-
-    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Cancelled, it ends when the thread does, however often: the caller closes what the thread uses."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
-        cancellation: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError as problem:
-                cancellation = problem
-        if cancellation:
-            future.exception()  # looked at, or asyncio reports it as forgotten
-            raise cancellation
-        return future.result()
 
 
 @contextlib.contextmanager

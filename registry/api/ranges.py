@@ -18,7 +18,7 @@ def parse_ranges(header: str, size: int) -> list[ByteRange]:
     """The satisfiable ranges of a Range header for a blob of `size` bytes, in the order asked; none: send it whole.
 
     Ignored, as the RFC lets a server do: what is not understood, overlapping ranges, and more than sixteen.
-    Raises RangeNotSatisfiable when no range begins inside the blob, or one ends before it begins.
+    Ranges that begin after the blob's end, or end before they begin, do not count; RangeNotSatisfiable when none does.
     """
     unit = _RANGES.fullmatch(header) if len(header) <= _LONGEST else None
     matches = [_RANGE.fullmatch(part) for part in unit[1].split(",")] if unit else []

@@ -65,9 +65,20 @@ class _Job(Generic[T]):
         except Exception as problem:  # noqa: BLE001 - it is raised again where the result is awaited
             self.problem = problem
 
+    async def wait(self) -> T:
+        """Cancelled, however often, it ends when the job does: whoever cleans up must know how it ended."""
+        cancellation: asyncio.CancelledError | None = None
+        while not self.future.done():
+            try:
+                await asyncio.wait([self.future])
+            except asyncio.CancelledError as problem:
+                cancellation = problem
+        if cancellation:
+            self.future.exception()  # looked at, or asyncio reports it as forgotten
+            raise cancellation
+        return self.future.result()
+
     def finish(self) -> None:
-        if self.future.cancelled():
-            return
         if self.problem is None:
             self.future.set_result(self.result)
         else:
@@ -105,12 +116,7 @@ class Database:
         job = _Job(work)
         self._jobs.put(job)
         with _problems_named():
-            try:
-                return await asyncio.shield(job.future)
-            except asyncio.CancelledError:
-                await asyncio.wait([job.future])  # whoever cleans up after a client that left must know how it ended
-                job.future.exception()  # looked at, or asyncio reports it as forgotten
-                raise
+            return await job.wait()
 
     def close(self) -> None:
         """Commit what waits to be written, and refuse the rest."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.killpoints import KILL_POINTS
+from registry.killpoints import KILL_POINTS
 from tests.faults.disk import Disk
 from tests.faults.tree import Survivors
 from tests.faults.wrong_server import WRONG

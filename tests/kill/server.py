@@ -10,8 +10,8 @@ import threading
 
 from registry.app import create_app
 from registry.config import load
+from registry.killpoints import KILL_POINTS
 from registry.server import serve
-from storage.killpoints import KILL_POINTS
 
 
 class Reaper:

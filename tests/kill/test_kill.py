@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.killpoints import KILL_POINTS
+from registry.killpoints import KILL_POINTS
 from tests.kill.scenario import Crash
 
 # Where a crash hits different kinds of requests, it comes at several arrivals. A transaction is everywhere: at the

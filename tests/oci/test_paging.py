@@ -48,11 +48,26 @@ def test_bad_number(query: str) -> None:
 )
 def test_link_leads_on(limit: int, last: str, also: dict[str, str]) -> None:
     """Whoever follows the Link asks for the next page: the same `n`, from the last entry on."""
-    header = Page(limit, "").link("/v2/a/tags/list", last.replace("+", ""), also)["Link"]
+    header = Page(limit, "").link("/v2/a/tags/list", last, also)["Link"]
     assert header.startswith("</v2/a/tags/list?")
     assert header.endswith('>; rel="next"')
     assert header.isascii()
     query = urlsplit(header[1:].partition(">")[0]).query
-    assert Page.parse(QueryParams(query)) == Page(limit, last.replace("+", ""))
-    plain = {name: value for name, value in also.items() if value and "+" not in value}
+    assert Page.parse(QueryParams(query)) == Page(limit, last)
+    plain = {name: value for name, value in also.items() if value}
     assert plain.items() <= {name: values[0] for name, values in parse_qs(query, errors="strict").items()}.items()
+
+
+@pytest.mark.parametrize(
+    ("limit", "found", "shown", "has_more"),
+    [
+        (2, [], [], False),
+        (2, ["a"], ["a"], False),
+        (2, ["a", "b"], ["a", "b"], False),
+        (2, ["a", "b", "c"], ["a", "b"], True),
+        (0, ["a"], [], False),
+    ],
+)
+def test_cut(limit: int, found: list[str], shown: list[str], has_more: bool) -> None:
+    """One entry more than the page holds says that another page follows; a page of none never leads on."""
+    assert Page(limit, "").cut(found) == (shown, has_more)

@@ -127,6 +127,8 @@ REFUSED = {
     "nested 100,000 deep": b"[" * 100_000 + b"]" * 100_000,
     "objects nested 100,000 deep": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "100,000 open brackets": b"[" * 100_000,
+    "too many values": b"[" + b"0," * 400_001 + b"0]",
+    "nothing but brackets": b"[" + b"[]," * 500_000 + b"[]]",
     "bad escape": b'["\\x41"]',
     "short escape": b'["\\u12"]',
 }

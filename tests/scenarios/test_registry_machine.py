@@ -6,8 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -26,8 +25,6 @@ from storage.digest import Digest
 from tests.scenarios.client import Client, open_registry
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 from tests.scenarios.model import RepositoryModel, SessionModel, named_by, subject_of
-
-pytestmark = pytest.mark.timeout(600)  # a failure is made small before it is shown
 
 T = TypeVar("T")
 
@@ -310,5 +307,9 @@ def named_in(problem: RegistryError | None) -> set[str]:
 
 TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = settings(
-    max_examples=35, stateful_step_count=35, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=35,
+    stateful_step_count=35,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to make a failure smaller takes minutes: by hand, then
+    suppress_health_check=[HealthCheck.too_slow],
 )
