@@ -183,7 +183,7 @@ class Denied(RegistryError):
 
 
 class StorageFull(RegistryError):
-    code, status, message = "UNKNOWN", 507, "the registry's disk is full: nothing was stored, pulls go on"
+    code, status, message = "UNKNOWN", 507, "the registry's disk is full: nothing was changed, pulls go on"
 
 
 class InternalError(RegistryError):

@@ -11,11 +11,14 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message
 
 from registry.api.guard import is_loopback
 from registry.config import Config
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _BACKLOG = 2048
 _IDLE_SECONDS = 75  # of a kept-alive connection; longer than a load balancer's minute
@@ -102,8 +105,10 @@ class _Server(uvicorn.Server):
         await asyncio.to_thread(self._on_listening)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("stopping", requests=len(self.server_state.tasks))
         await super().shutdown(sockets)
         await self._app_lifespan.end()
+        log.info("stopped")
 
 
 def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:

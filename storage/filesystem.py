@@ -311,7 +311,7 @@ class FilesystemBlobStore:
         # is lost. So every process syncs the name of each folder once itself, before its first commit there.
         with self._folders_lock:
             if folder not in self._folders:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o750, parents=True, exist_ok=True)
                 self._reach("folder.made")
                 _sync_directory(folder.parent)
                 self._folders.add(folder)
@@ -364,11 +364,11 @@ def _write_all(descriptor: int, batch: bytes, offset: int) -> None:
 
 
 def make_directories(*paths: Path) -> None:
-    """Make the directories and those above them, and sync the name of each one made."""
+    """Make the directories and those above them, not for other users, and sync the name of each one made."""
     for path in paths:
         if not path.is_dir():
             make_directories(path.parent)
-            path.mkdir(exist_ok=True)
+            path.mkdir(mode=0o750, exist_ok=True)
             _sync_directory(path.parent)
 
 

@@ -1,12 +1,15 @@
 """The front door: every request passes here once on its way in and its answer once on its way out."""
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.bodies import drain
+from registry.api.errors import render
 from registry.api.observe import Observer, Record
+from registry.errors import Unavailable
 
 _DRAINED = 4 << 20  # bytes of a refused request's body that are read and forgotten
 _DRAIN_SECONDS = 2
@@ -27,8 +30,15 @@ class Door:
         record = Record(self._new_id(), client=scope["client"][0] if scope.get("client") else "")
         record.has_whole_body = not _has_body(scope)
         scope["entrepot.record"] = record
+        marked = _marked(scope, receive, send, record)
         try:
-            await self._app(scope, _counted(receive, record), _marked(scope, receive, send, record))
+            await self._app(scope, _counted(receive, record), marked)
+        except asyncio.CancelledError:
+            record.refusal = "the registry ends, and the request took longer than it waits"
+            if not record.has_answer:
+                answer = render(Unavailable(record.refusal))
+                answer.headers["Connection"] = "close"
+                await answer(scope, receive, marked)
         finally:
             self._observer.finish(scope, record)
 
@@ -51,6 +61,7 @@ def _marked(scope: Scope, receive: Receive, send: Send, record: Record) -> Send:
             headers["Docker-Distribution-API-Version"] = "registry/2.0"
             headers["X-Content-Type-Options"] = "nosniff"
             headers["X-Request-ID"] = record.request_id
+            record.has_answer = True
             if not record.has_whole_body and "connection" not in headers:
                 await _settle_body(scope, receive, headers, record)
             record.status = message["status"]

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from registry.api.observe import Record
 from registry.errors import EndpointUnknown, InternalError, MethodNotAllowed, RegistryError
 
 _MOST_ECHOED = 256
@@ -16,9 +17,11 @@ def render(error: RegistryError) -> Response:
     return Response(body, error.status, error.headers, media_type="application/json")
 
 
-async def on_registry_error(_request: Request, error: Exception) -> Response:
+async def on_registry_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, RegistryError):
         raise error
+    record: Record = request.scope["entrepot.record"]
+    record.refusal = error.text
     return render(error)
 
 

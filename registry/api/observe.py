@@ -11,12 +11,16 @@ from starlette.types import Scope
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_FAILURES = range(500, 600)
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 @dataclass(slots=True)
 class Record:
-    """One request as it happens. `received` and `sent` are bytes of bodies; `route` is a closed set of names."""
+    """One request as it happens. `received` and `sent` are bytes of bodies; `route` is a closed set of names.
+
+    `refusal` is what the client was told of an error.
+    """
 
     request_id: str
     started: float = field(default_factory=monotonic)
@@ -28,6 +32,8 @@ class Record:
     received: int = 0
     sent: int = 0
     has_whole_body: bool = False
+    has_answer: bool = False
+    refusal: str = ""
 
 
 class Observer:
@@ -50,7 +56,8 @@ class Observer:
         self._received.labels(record.route).inc(record.received)
         self._sent.labels(record.route).inc(record.sent)
         if scope["path"] not in _QUIET:
-            log.info("request", **_fields(scope, record, seconds))
+            tell = log.error if record.status in _FAILURES else log.info
+            tell("request", **_fields(scope, record, seconds))
 
 
 def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
@@ -60,6 +67,7 @@ def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
         "content_range": headers.get("content-range"),
         "traceparent": headers.get("traceparent"),
         "media_type": record.media_type or None,
+        "refusal": record.refusal or None,
     }
     return {
         "method": scope["method"][:16],

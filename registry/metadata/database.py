@@ -109,7 +109,7 @@ class Database:
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction that is durable when this returns.
 
-        What `work` raises undoes its writes and comes out here. Raises StorageFull and Unavailable besides.
+        What `work` raises undoes its writes and comes out here; it may be run twice. Raises StorageFull, Unavailable.
         """
         if not (self._is_open and self._thread.is_alive()):
             raise Unavailable("the database is closed")

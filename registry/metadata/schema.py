@@ -10,7 +10,9 @@ _NAME = re.compile(r"(\d{4})_\w+\.sql", re.ASCII)
 
 
 def migrate(tx: Transaction) -> int:
-    """Bring the schema to this version's and return its number. Raises Unavailable when it is newer than that."""
+    """Bring the schema to this version's and return its number. Raises Unavailable when it is newer, or not ours."""
+    if tx.one("SELECT 1 FROM sqlite_master") and not tx.one("SELECT 1 FROM sqlite_master WHERE name = 'migration'"):
+        raise Unavailable("the database belongs to another program: it has tables, and none of them is the registry's")
     tx.run("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
     done = _done(tx)
     known = _migrations()

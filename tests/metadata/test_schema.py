@@ -62,16 +62,26 @@ async def test_newer_schema_is_refused(database: Database) -> None:
     assert await rows(database, "SELECT max(number) FROM migration") == [(9999,)]
 
 
+async def test_database_of_another_program_is_left_alone(empty: Database) -> None:
+    """A database with tables, none of them the registry's, is refused before anything is written to it."""
+    await empty.write(lambda tx: tx.run("CREATE TABLE theirs (x TEXT) STRICT"))
+    with pytest.raises(Unavailable, match="another program"):
+        await empty.write(schema.migrate)
+    assert await rows(empty, "SELECT name FROM sqlite_master") == [("theirs",)]
+    empty.close()
+
+
 async def test_failing_migration_leaves_nothing(empty: Database) -> None:
     """A migration that fails half-way is undone as a whole."""
 
     def stand_in_the_way(tx: Transaction) -> None:
+        tx.run("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
         tx.run("CREATE TABLE manifest (surprise TEXT) STRICT")
 
     await empty.write(stand_in_the_way)
     with pytest.raises(Exception, match="already exists"):
         await empty.write(schema.migrate)
-    assert await rows(empty, "SELECT name FROM sqlite_master") == [("manifest",)]
+    assert await rows(empty, "SELECT name FROM sqlite_master ORDER BY name") == [("manifest",), ("migration",)]
     empty.close()
 
 

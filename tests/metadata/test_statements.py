@@ -23,6 +23,7 @@ WHOLE_TABLES = {
     "SELECT 1 FROM blob LIMIT 1",
     "SELECT count(*) FROM blob",
     "SELECT instance FROM registry",
+    "SELECT 1 FROM sqlite_master",
     "SELECT 1 FROM sqlite_master WHERE name = 'migration'",
 }
 
