@@ -56,6 +56,11 @@ class Check:
             if key not in known:
                 yield Finding("unknown", "", key)
 
+    async def count_uploads(self) -> tuple[int, int]:
+        """How many uploads are unfinished, and the bytes that they take: a torn one has more than its row says."""
+        sizes = [size async for _, size in self._store.uploads()]
+        return len(sizes), sum(sizes)
+
     async def _stored(self) -> AsyncIterator[StoredBlob]:
         after = ""
         while page := await self._database.read(partial(blobs.list_stored, after=after, limit=_PAGE)):

@@ -14,13 +14,34 @@ PREFIX = "ENTREPOT_"
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# What a setting must be, in the words of whoever sets it.
+_MUST = {
+    "data": "be a path",
+    "storage": "be file:///absolute/path",
+    "database": "be sqlite:////absolute/path",
+    "host": "be an address",
+    "port": "be a number from 0 to 65535",
+    "workers": "be 1",
+    "public_url": "begin with http:// or https:// and have no path",
+    "trusted_proxies": "be addresses and networks, separated by commas",
+    "anonymous": "be none, pull or push",
+    "sparse_manifests": "be refuse, index or accept",
+    "metrics": "be local or public",
+    "body_idle_seconds": "be a number above 0",
+    "drain_seconds": "be a whole number, 0 or more",
+    "log_format": "be auto, json or text",
+}
+
 
 class ConfigInvalid(Exception):
     """The message names the setting, what is wrong with it, and where it came from."""
 
 
 class Config(BaseModel):
-    """One frozen value. Lists are comma-separated in the environment and in the file."""
+    """One frozen value. Lists are comma-separated in the environment and in the file.
+
+    What a validator raises is a hint, which stands behind what the setting must be.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,6 +77,18 @@ class Config(BaseModel):
         Literal["auto", "json", "text"], Field(description="auto: text on a terminal, else one JSON object a line")
     ] = "auto"
 
+    @field_validator("port", "workers", "body_idle_seconds", "drain_seconds", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError  # noqa: TRY004 - pydantic wants this one
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, host: str) -> str:
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, text: str) -> str:
@@ -73,14 +106,14 @@ class Config(BaseModel):
     @classmethod
     def _files(cls, url: str) -> str:
         if url and not url.startswith("file:///"):
-            raise ValueError("this version knows file:///absolute/path")
+            raise ValueError(f"did you mean file://{url}?" if url.startswith("/") else "")
         return url
 
     @field_validator("database")
     @classmethod
     def _sqlite(cls, url: str) -> str:
         if url and not url.startswith("sqlite:////"):
-            raise ValueError("this version knows sqlite:////absolute/path")
+            raise ValueError(f"did you mean sqlite:///{url}?" if url.startswith("/") else "")
         return url
 
     @property
@@ -158,8 +191,14 @@ def _refuse_unknown(values: Mapping[str, Any], origin: str, file: Path | None) -
 
 def _explain(error: Any, origins: Mapping[str, str], file: Path | None) -> str:
     name = str(error["loc"][0])
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{_spell(name, origins[name])}{_place(origins[name], file)}: {said}"
+    setting = f"{_spell(name, origins[name])}{_place(origins[name], file)}"
+    hint = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
+    return f"{setting} must {_MUST[name]}, not {_quote(error['input'])}{hint and f': {hint}'}"
+
+
+def _quote(value: object) -> str:
+    """As it was written: text in quotes, TOML's booleans in small letters."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _spell(name: str, origin: str) -> str:

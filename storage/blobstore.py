@@ -110,4 +110,7 @@ class BlobStore(Protocol):
         """Whether the store can be written to now. Raises StoreFull, OSError."""
 
     def keys(self) -> AsyncIterator[str]:
-        """Every committed key, in no order: for checks, never for a request."""
+        """Every committed key and the name of any stray file, in no order: for checks, never for a request."""
+
+    def uploads(self) -> AsyncIterator[tuple[str, int]]:
+        """Every upload that is neither committed nor aborted: its key, and the bytes that it takes. For checks."""

@@ -158,9 +158,14 @@ class FilesystemBlobStore:
         await self._in_thread(self._probe)
 
     async def keys(self) -> AsyncIterator[str]:
-        for folder in await self._in_thread(self._folders_of_blobs):
-            for name in await self._in_thread(os.listdir, folder):
-                yield name
+        for folder in await self._in_thread(_entries, self._data):
+            for path in await self._in_thread(_entries, folder):
+                yield path.name
+
+    async def uploads(self) -> AsyncIterator[tuple[str, int]]:
+        for path in await self._in_thread(_entries, self._uploads):
+            with contextlib.suppress(FileNotFoundError):  # it ended since it was listed
+                yield path.name, (await self._in_thread(path.stat)).st_size
 
     async def _running_hash(self, upload: UploadState) -> "_Hash":
         if upload.offset == 0:
@@ -226,9 +231,6 @@ class FilesystemBlobStore:
         if found.get("format") != FORMAT:
             raise ForeignStore(f"{self._root} has format {found.get('format')}, this version reads {FORMAT}")
         return True
-
-    def _folders_of_blobs(self) -> list[Path]:
-        return sorted(self._data.iterdir()) if self._data.is_dir() else []
 
     def _probe(self) -> None:
         space = os.statvfs(self._uploads)
@@ -361,6 +363,11 @@ def _write_all(descriptor: int, batch: bytes, offset: int) -> None:
     while left:
         written = os.pwrite(descriptor, left, offset)
         left, offset = left[written:], offset + written
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in the folder; a stray file where a folder belongs is its own entry, so that nothing hides behind it."""
+    return sorted(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
 
 
 def make_directories(*paths: Path) -> None:

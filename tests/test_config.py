@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is said of those that are wrong."""
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from registry.config import Config, ConfigInvalid, load
+
+NETWORKS = "be addresses and networks, separated by commas"
 
 
 def test_defaults_need_nothing() -> None:
@@ -87,28 +90,51 @@ def test_an_unknown_key_gets_a_suggestion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("PORT", "http", "Input should be a valid integer"),
-        ("PORT", "65536", "Input should be less than or equal to 65535"),
-        ("WORKERS", "2", "this version serves with one process"),
-        ("ANONYMOUS", "all", "Input should be 'none', 'pull' or 'push'"),
-        ("SPARSE_MANIFESTS", "yes", "Input should be 'refuse', 'index' or 'accept'"),
-        ("STORAGE", "s3://bucket", "this version knows file:///absolute/path"),
-        ("STORAGE", "file://relative", "this version knows file:///absolute/path"),
-        ("DATABASE", "postgresql://host", "this version knows sqlite:////absolute/path"),
-        ("DATABASE", "sqlite:///relative", "this version knows sqlite:////absolute/path"),
-        ("PUBLIC_URL", "registry.example", "String should match pattern"),
-        ("PUBLIC_URL", "https://registry.example/path", "String should match pattern"),
-        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "'proxy' does not appear to be an IPv4 or IPv6 network"),
-        ("BODY_IDLE_SECONDS", "0", "Input should be greater than 0"),
-        ("DRAIN_SECONDS", "-1", "Input should be greater than or equal to 0"),
-        ("LOG_FORMAT", "xml", "Input should be 'auto', 'json' or 'text'"),
+        ("PORT", "abc", "be a number from 0 to 65535, not 'abc'"),
+        ("PORT", "65536", "be a number from 0 to 65535, not '65536'"),
+        ("WORKERS", "2", "be 1, not '2': this version serves with one process"),
+        ("ANONYMOUS", "yes", "be none, pull or push, not 'yes'"),
+        ("SPARSE_MANIFESTS", "yes", "be refuse, index or accept, not 'yes'"),
+        ("METRICS", "all", "be local or public, not 'all'"),
+        ("STORAGE", "s3://bucket", "be file:///absolute/path, not 's3://bucket'"),
+        ("STORAGE", "file://relative", "be file:///absolute/path, not 'file://relative'"),
+        ("STORAGE", "/var/blobs", "be file:///absolute/path, not '/var/blobs': did you mean file:///var/blobs?"),
+        ("DATABASE", "postgresql://host", "be sqlite:////absolute/path, not 'postgresql://host'"),
+        ("DATABASE", "sqlite:///relative", "be sqlite:////absolute/path, not 'sqlite:///relative'"),
+        ("DATABASE", "/var/e.db", "be sqlite:////absolute/path, not '/var/e.db': did you mean sqlite:////var/e.db?"),
+        ("PUBLIC_URL", "registry.example", "begin with http:// or https:// and have no path, not 'registry.example'"),
+        (
+            "PUBLIC_URL",
+            "https://r.example/a",
+            "begin with http:// or https:// and have no path, not 'https://r.example/a'",
+        ),
+        ("TRUSTED_PROXIES", "x", f"{NETWORKS}, not 'x': 'x' does not appear to be an IPv4 or IPv6 network"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", f"{NETWORKS}, not '10.0.0.1/8': 10.0.0.1/8 has host bits set"),
+        ("BODY_IDLE_SECONDS", "0", "be a number above 0, not '0'"),
+        ("DRAIN_SECONDS", "-1", "be a whole number, 0 or more, not '-1'"),
+        ("LOG_FORMAT", "xml", "be auto, json or text, not 'xml'"),
     ],
 )
 def test_a_bad_value_is_told_with_its_variable(variable: str, value: str, said: str) -> None:
-    """The message begins with the setting as its source spells it."""
+    """The message has the setting as its source spells it, what it must be, and the value that was given."""
     with pytest.raises(ConfigInvalid) as problem:
         load(environment={f"ENTREPOT_{variable}": value})
-    assert str(problem.value).startswith(f"ENTREPOT_{variable}: {said}")
+    assert str(problem.value) == f"ENTREPOT_{variable} must {said}"
+
+
+@pytest.mark.parametrize("name", Config.model_fields)
+def test_no_setting_is_true(tmp_path: Path, name: str) -> None:
+    """None of them is a switch, so a boolean of the file is refused, and told in plain words."""
+    file = write(tmp_path, f"{name} = true\n")
+    with pytest.raises(ConfigInvalid) as problem:
+        load(file, environment={})
+    assert re.fullmatch(rf"{name} in {re.escape(str(file))} must (be|begin) .*, not true", str(problem.value))
+
+
+@pytest.mark.parametrize(("written", "host"), [("[::1]", "::1"), ("::1", "::1"), ("127.0.0.1", "127.0.0.1")])
+def test_an_address_may_stand_in_brackets(written: str, host: str) -> None:
+    """IPv6 is written as in a URL or as it is."""
+    assert load(flags={"host": written}, environment={})[0].host == host
 
 
 def test_bad_values_are_told_together_with_their_sources(tmp_path: Path) -> None:
@@ -116,7 +142,7 @@ def test_bad_values_are_told_together_with_their_sources(tmp_path: Path) -> None
     file = write(tmp_path, 'metrics = "all"\n')
     with pytest.raises(ConfigInvalid) as problem:
         load(file, {"port": -1}, {"ENTREPOT_DRAIN_SECONDS": "x"})
-    lines = [line.partition(":")[0] for line in str(problem.value).splitlines()]
+    lines = [line.partition(" must ")[0] for line in str(problem.value).splitlines()]
     assert sorted(lines) == ["--port", "ENTREPOT_DRAIN_SECONDS", f"metrics in {file}"]
 
 

@@ -37,7 +37,12 @@ def load(noun: str) -> Any:
     return typer.main.get_command(importlib.import_module(f"registry.cli.{noun}").app)
 
 
-app = typer.Typer(cls=Nouns, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=Nouns,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -1,6 +1,7 @@
 """`entrepot check`: do database and files agree?"""
 
 from collections import Counter
+from dataclasses import dataclass
 
 import typer
 from rich.progress import Progress
@@ -9,9 +10,23 @@ from registry.app import Registry
 from registry.check import Finding
 from registry.cli import opening
 from registry.cli.options import AsJson, ConfigFile
-from registry.cli.output import make_console, print_json, print_table
+from registry.cli.output import make_console, print_json, print_table, show_count, show_size
 
 app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """How many blobs were looked at, what is wrong, and what pushes have left or are making."""
+
+    blobs: int
+    findings: list[Finding]
+    uploads: int
+    upload_bytes: int
+
+    @property
+    def damaged(self) -> int:
+        return sum(finding.is_damage for finding in self.findings)
 
 
 @app.command()
@@ -20,39 +35,57 @@ def check(ctx: typer.Context, as_json: AsJson = False, config_file: ConfigFile =
 
     Each blob that the database knows must be a file of its size. One that is
     missing or truncated is damage: exit status 1. Pushing the image again
-    repairs it. Unknown files are named by no row: a push that was cut off left
-    them, or one that runs now made them. They do no harm.
+    repairs it. The content of the files is not read: bytes that changed in
+    place are not found.
+
+    Unknown files are named by no row: a push that was cut off left them, or one
+    that runs now made them. They do no harm. Unfinished uploads are pushes that
+    run now or were cut off; their bytes go with their repository.
 
     Examples:
       entrepot check
       entrepot check --json | jq .damaged
     """
-    blobs, findings = opening.read(ctx, config_file, _check)
-    damaged = sum(finding.is_damage for finding in findings)
+    report = opening.read(ctx, config_file, _check)
     if as_json:
-        found = [{"problem": each.problem, "digest": each.digest or None, "key": each.key} for each in findings]
-        print_json({"blobs": blobs, "damaged": damaged, "unknown": len(findings) - damaged, "findings": found})
+        print_json(_document(report))
     else:
-        if findings:
-            print_table(
-                ("PROBLEM", "DIGEST", "KEY"), [(each.problem, each.digest or "-", each.key) for each in findings]
-            )
-        typer.echo(_sum_up(blobs, findings))
-    if damaged:
+        rows = [(each.problem, each.digest or "-", each.key) for each in report.findings]
+        if rows:
+            print_table(("PROBLEM", "DIGEST", "KEY"), rows)
+        typer.echo(_sum_up(report))
+    if report.damaged:
         raise typer.Exit(1)
 
 
-async def _check(registry: Registry) -> tuple[int, list[Finding]]:
-    """How many blobs were looked at, and what is wrong."""
+async def _check(registry: Registry) -> _Report:
     console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("Looking at blobs", total=await registry.check.count())
         findings = [finding async for finding in registry.check.run(lambda: progress.advance(task))]
-        return int(progress.tasks[0].completed), findings
+        return _Report(int(progress.tasks[0].completed), findings, *await registry.check.count_uploads())
 
 
-def _sum_up(blobs: int, findings: list[Finding]) -> str:
-    counts = Counter(finding.problem for finding in findings)
+def _document(report: _Report) -> dict[str, object]:
+    return {
+        "blobs": report.blobs,
+        "damaged": report.damaged,
+        "unknown": len(report.findings) - report.damaged,
+        "unfinished_uploads": report.uploads,
+        "unfinished_upload_bytes": report.upload_bytes,
+        "findings": [
+            {"problem": each.problem, "digest": each.digest or None, "key": each.key} for each in report.findings
+        ],
+    }
+
+
+def _sum_up(report: _Report) -> str:
+    counts = Counter(finding.problem for finding in report.findings)
     damage = ", ".join(f"{counts[problem]} {problem}" for problem in sorted(counts) if problem != "unknown")
-    unknown = f"; {counts['unknown']} unknown files" if counts["unknown"] else ""
-    return f"{blobs} blobs: {damage or 'all are there'}{unknown}"
+    text = f"{show_count(report.blobs, 'blob')}: {damage or 'all are there'}"
+    if counts["unknown"]:
+        text += f"; {show_count(counts['unknown'], 'unknown file')}"
+    if report.uploads:
+        uploads = show_count(report.uploads, "unfinished upload")
+        text += f"\n{uploads}, {show_size(report.upload_bytes)}: pushes that run now or were cut off"
+    return text

@@ -49,7 +49,12 @@ def _effective(config: Config) -> dict[str, object]:
         "storage": f"file://{config.storage_path}",
         "database": f"sqlite:///{config.database_path}",
     }
-    return config.model_dump(mode="json") | places
+    return {name: _plain(value) for name, value in config.model_dump(mode="json").items()} | places
+
+
+def _plain(value: object) -> object:
+    """60 as it was written, not 60.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _show(name: str, value: object) -> object:

@@ -64,6 +64,10 @@ def explained(config: Config, invocation: Invocation) -> Iterator[None]:
         raise Refused(str(problem)) from None
     except OSError as problem:
         place = problem.filename or config.database_path.parent
+        if isinstance(problem, NotADirectoryError):
+            place = next(path for path in (Path(place), *Path(place).parents) if path.exists())
+            hint = ": set ENTREPOT_DATA to another one" if config.data.absolute().is_relative_to(place) else ""
+            raise Refused(f"{place} is not a directory{hint}") from None
         raise Refused(f"{place}: {problem.strerror or problem}{_hint(config, invocation)}") from None
 
 
@@ -83,7 +87,7 @@ def _find_owner(config: Config) -> int | None:
     """The system user whose database it is, None when there is none. Raises OSError."""
     try:
         return os.stat(config.database_path).st_uid  # noqa: PTH116 - Path.stat says the same
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
 
 

@@ -8,19 +8,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-_WIDE = 10_000  # columns: what goes to a file or a pipe is never folded
+_WIDE = 10_000  # columns: no cell is folded, because nobody can copy half a digest
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
     """`numbers` names the columns that are aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(str, row))
     console = make_console()
-    if not console.is_terminal:
-        console.width = _WIDE
+    console.width = _WIDE
     console.print(table)
 
 
@@ -39,6 +38,10 @@ def show_instant(milliseconds: int) -> str:
 
 def exact_instant(milliseconds: int) -> str:
     return _iso(milliseconds, "milliseconds")
+
+
+def show_count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def show_size(size: int) -> str:

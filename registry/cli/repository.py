@@ -10,9 +10,8 @@ from registry.cli import opening
 from registry.cli.invocation import Refused
 from registry.cli.names import RepositoryArgument
 from registry.cli.options import AsJson, ConfigFile
-from registry.cli.output import exact_instant, print_json, print_table, show_instant, show_size
+from registry.cli.output import exact_instant, print_json, print_table, show_count, show_instant, show_size
 from registry.errors import NameUnknown
-from registry.identity import Actor
 from registry.metadata.repositories import Repository, Totals
 from registry.oci.names import RepositoryName
 
@@ -72,33 +71,38 @@ def show(ctx: typer.Context, name: RepositoryArgument, as_json: AsJson = False, 
 def delete(
     ctx: typer.Context,
     name: RepositoryArgument,
-    is_confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    is_confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask. Needed where nobody can be asked.")] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Delete a repository with all its tags and manifests.
 
-    It asks before it does so. Blobs that other repositories share stay theirs.
+    It asks before it does so; in a script, where nobody can be asked, it wants
+    --yes. Blobs that other repositories share stay theirs.
 
     Examples:
       entrepot repository delete demo/app
       entrepot repository delete demo/app --yes
     """
-
-    async def work(registry: Registry, by: Actor) -> None:
-        _, totals = await registry.repositories.show(name)
-        if not is_confirmed:
-            _confirm(name, totals)
-        await registry.repositories.delete(name, by)
-
-    opening.change(ctx, config_file, work)
+    if not is_confirmed:
+        # Outside the event loop, which would keep Ctrl+C to itself; as a change, to ask nobody who may not make it.
+        _, totals = opening.change(ctx, config_file, lambda registry, _by: registry.repositories.show(name))
+        _confirm(name, totals)
+    opening.change(ctx, config_file, lambda registry, by: registry.repositories.delete(name, by))
     typer.echo(f"{name} is deleted")
 
 
 def _confirm(name: RepositoryName, totals: Totals) -> None:
     if not sys.stdin.isatty():
         raise Refused(f"nobody is here to confirm that {name} shall be deleted: say --yes")
-    held = f"{totals.tags} tags, {totals.manifests} manifests and {show_size(totals.blob_bytes)} of blobs"
-    typer.confirm(f"Delete {name} with {held}?", abort=True, err=True)
+    tags, manifests = show_count(totals.tags, "tag"), show_count(totals.manifests, "manifest")
+    question = f"Delete {name} with {tags}, {manifests} and {show_size(totals.blob_bytes)} of blobs?"
+    try:
+        is_wanted = typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo(err=True)  # the question's line has no end yet
+        is_wanted = False
+    if not is_wanted:
+        raise Refused("aborted, nothing is deleted")
 
 
 async def _list(registry: Registry) -> list[tuple[Repository, Totals]]:

@@ -43,6 +43,8 @@ def test_a_missing_blob_is_damage(filled: Filled) -> None:
         "blobs": 2,
         "damaged": 1,
         "unknown": 0,
+        "unfinished_uploads": 0,
+        "unfinished_upload_bytes": 0,
         "findings": [{"problem": "missing", "digest": str(Digest.of(LAYER)), "key": path.name}],
     }
 
@@ -62,8 +64,38 @@ def test_unknown_bytes_are_no_damage(filled: Filled) -> None:
     outcome = entrepot("check")
     assert outcome.status == 0
     assert outcome.stdout.splitlines()[1].split() == ["unknown", "-", UNKNOWN]
-    assert outcome.stdout.endswith("2 blobs: all are there; 1 unknown files\n")
+    assert outcome.stdout.endswith("2 blobs: all are there; 1 unknown file\n")
     assert json.loads(entrepot("check", "--json").stdout)["unknown"] == 1
+
+
+def test_a_stray_file_hides_no_damage(filled: Filled) -> None:
+    """A file where the store has folders is unknown, and the check goes on."""
+    layer_file(filled).unlink()
+    (filled.data / "blobs" / "data" / "stray").touch()
+    outcome = entrepot("check")
+    assert (outcome.status, outcome.stderr) == (1, "")
+    _, missing, unknown, summary = outcome.stdout.splitlines()
+    assert missing.split()[:2] == ["missing", str(Digest.of(LAYER))]
+    assert unknown.split() == ["unknown", "-", "stray"]
+    assert summary == "2 blobs: 1 missing; 1 unknown file"
+
+
+def test_unfinished_uploads_are_counted(filled: Filled) -> None:
+    """What pushes that were cut off left is told with its bytes, status 0."""
+    for key, size in (("a", 1000), ("b", 2000)):
+        (filled.data / "blobs" / "uploads" / key).write_bytes(bytes(size))
+    outcome = entrepot("check")
+    assert (outcome.status, outcome.stdout.splitlines()) == (
+        0,
+        ["2 blobs: all are there", "2 unfinished uploads, 2.9 KiB: pushes that run now or were cut off"],
+    )
+    document = json.loads(entrepot("check", "--json").stdout)
+    assert (document["unfinished_uploads"], document["unfinished_upload_bytes"]) == (2, 3000)
+
+
+def test_help_says_what_is_not_checked() -> None:
+    """Nobody takes a check for one that reads every byte."""
+    assert "content of the files is not read" in " ".join(entrepot("check", "--help").stdout.split())
 
 
 def test_another_registrys_blobs_are_refused(filled: Filled) -> None:

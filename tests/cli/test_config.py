@@ -38,6 +38,14 @@ def test_places_are_shown_as_they_will_be_used(data: Path) -> None:
     assert shown["database"]["value"] == f"sqlite:///{data}/entrepot.db"
 
 
+def test_seconds_are_shown_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole seconds have no decimal place, in JSON too; others keep theirs."""
+    assert "body_idle_seconds  60  " in entrepot("config", "show").stdout
+    assert '"value": 60,' in entrepot("config", "show", "--json").stdout
+    monkeypatch.setenv("ENTREPOT_BODY_IDLE_SECONDS", "0.5")
+    assert settings(entrepot("config", "show", "--json"))["body_idle_seconds"]["value"] == 0.5
+
+
 def test_the_table_names_the_variables(data: Path) -> None:
     """A line has the setting, its value, its origin and how the environment spells it."""
     lines = entrepot("config", "show").stdout.splitlines()

@@ -70,6 +70,12 @@ def test_each_command_that_prints_a_table_speaks_json(command: tuple[str, ...]) 
     assert has_json == (command not in {("serve",), ("repository", "delete")})
 
 
+@pytest.mark.parametrize("command", [(), ("tag",), *COMMANDS], ids=" ".join)
+def test_help_has_a_short_name(command: tuple[str, ...]) -> None:
+    """-h shows what --help shows."""
+    assert entrepot(*command, "-h") == entrepot(*command, "--help")
+
+
 def test_help_loads_no_server() -> None:
     """`entrepot --help` needs neither the HTTP server nor the web framework nor the database."""
     script = (
@@ -92,7 +98,14 @@ def test_help_loads_no_server() -> None:
         (["repository", "show", "Demo"], "a repository name is"),
         (["tag", "history", "demo/app", "a:b"], "a tag is at most"),
         (["tag", "history", "demo/app", "1", "--limit", "0"], "greater than or equal to 1"),
+        (["tag", "list", "127.0.0.1:5000/demo/app"], "a repository's name has no host and no tag: demo/app"),
+        (["tag", "list", "[::1]:5000/demo/app:1"], "a repository's name has no host and no tag: demo/app"),
+        (["tag", "list", "http://r.example/app"], "a repository's name has no host and no tag: app"),
+        (["repository", "show", "demo/app:1"], "a repository's name has no host and no tag: demo/app"),
+        (["repository", "show", "demo/app@sha256:0"], "a repository's name has no host and no tag: demo/app"),
+        (["repository", "show", "r.example:5000/App:1"], "a repository name is"),
         (["serve", "--port", "http"], "should be a valid integer"),
+        (["serve", "--port", "80000"], "less than or equal to 65535"),
         (["check", "--fast"], "No such option"),
     ],
 )

@@ -53,6 +53,22 @@ def test_another_versions_database_is_refused(filled: Filled, number: str, said:
     assert said in outcome.stderr
 
 
+@pytest.mark.parametrize("command", [("serve",), *READS, *CHANGES], ids=" ".join)
+def test_a_file_in_place_of_the_directory_is_told(command: tuple[str, ...], data: Path) -> None:
+    """A data directory that is a file is named, with the setting to change."""
+    data.touch()
+    outcome = entrepot(*command)
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert outcome.stderr == f"entrepot: {data} is not a directory: set ENTREPOT_DATA to another one\n"
+
+
+def test_a_file_in_place_of_the_store_is_told(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is a file is named, and no setting that another one would help."""
+    monkeypatch.setenv("ENTREPOT_STORAGE", f"file://{filled.data}/entrepot.db")
+    outcome = entrepot("check")
+    assert (outcome.status, outcome.stderr) == (1, f"entrepot: {filled.data}/entrepot.db is not a directory\n")
+
+
 def test_a_damaged_database_is_told(data: Path) -> None:
     """A file that is no database is named, without a traceback."""
     data.mkdir()

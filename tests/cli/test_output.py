@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.cli.output import exact_instant, show_instant, show_size
+from registry.cli.output import exact_instant, show_count, show_instant, show_size
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,11 @@ from registry.cli.output import exact_instant, show_instant, show_size
 def test_sizes_have_binary_units(size: int, text: str) -> None:
     """Bytes are whole, larger units have one decimal place."""
     assert show_size(size) == text
+
+
+def test_one_is_no_plural() -> None:
+    """Everything but one has an s."""
+    assert [show_count(number, "tag") for number in (0, 1, 2)] == ["0 tags", "1 tag", "2 tags"]
 
 
 def test_instants_are_utc() -> None:

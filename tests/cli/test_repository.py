@@ -92,10 +92,20 @@ def test_delete_wants_to_be_confirmed(filled: Filled) -> None:
 def test_delete_asks_at_a_terminal(filled: Filled, answer: str, status: int, left: list[str]) -> None:
     """The question says what would be lost, and only yes means yes."""
     with Terminal("repository", "delete", "demo/app", ENTREPOT_DATA=str(filled.data)) as terminal:
-        terminal.expect("Delete demo/app with 1 tags, 2 manifests and 4.9 KiB of blobs? [y/N]")
+        terminal.expect("Delete demo/app with 1 tag, 2 manifests and 4.9 KiB of blobs? [y/N]")
         terminal.answer(answer)
         assert terminal.wait() == status
     assert names() == left
+
+
+def test_one_interrupt_aborts_the_question(filled: Filled) -> None:
+    """Ctrl+C at the question ends the command with status 1 and plain text, and nothing is deleted."""
+    with Terminal("repository", "delete", "demo/app", ENTREPOT_DATA=str(filled.data)) as terminal:
+        terminal.expect("[y/N]: ")
+        terminal.interrupt()
+        assert terminal.wait() == 1
+    assert terminal.text.partition("[y/N]: ")[2] == "\nentrepot: aborted, nothing is deleted\n"
+    assert names() == ["demo/app", "demo/base"]
 
 
 def test_a_delete_belongs_to_the_user_who_ran_it(filled: Filled) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cli.conftest import Filled
-from tests.cli.running import entrepot
+from tests.cli.running import Terminal, entrepot
 
 
 def test_list_shows_what_tags_point_to(filled: Filled) -> None:
@@ -15,6 +15,14 @@ def test_list_shows_what_tags_point_to(filled: Filled) -> None:
     header, line = outcome.stdout.splitlines()
     assert header.split() == ["TAG", "DIGEST", "SET", "AT", "SET", "BY"]
     assert line.split() == ["1", filled.manifests[1], "2026-01-01T00:01:00Z", "bob"]
+
+
+@pytest.mark.parametrize("command", [("list", "demo/app"), ("history", "demo/app", "1")])
+def test_a_digest_is_never_cut(filled: Filled, command: tuple[str, ...]) -> None:
+    """In a narrow terminal the line is longer than the window, and the digest can be copied."""
+    with Terminal("tag", *command, ENTREPOT_DATA=str(filled.data), COLUMNS="80") as terminal:
+        assert terminal.wait() == 0
+    assert filled.manifests[1] in terminal.text
 
 
 def test_list_as_json(filled: Filled) -> None:

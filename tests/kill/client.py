@@ -64,5 +64,5 @@ class Client:
         if self._connection.sock is None:
             try:
                 self._connection.connect()
-            except ConnectionRefusedError as error:
+            except ConnectionError as error:
                 raise Unreachable(str(error)) from error

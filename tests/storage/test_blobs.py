@@ -92,6 +92,15 @@ async def test_keys_are_those_of_all_blobs(blob_store: BlobStore, driver: Driver
     assert sorted([key async for key in driver.connect().keys()]) == sorted(stored - {"000"})  # noqa: SIM118
 
 
+async def test_uploads_are_those_that_take_room(blob_store: BlobStore, driver: Driver, left_over: set[str]) -> None:
+    """Each upload is listed with its bytes until it is committed or aborted."""
+    await store_blob(blob_store, "committed", b"abc")
+    await blob_store.abort(await blob_store.append(UploadState("aborted", 0), pieces(b"abc")))
+    await blob_store.append(UploadState("open", 0), pieces(b"abcd"))
+    left_over.add("open")
+    assert [upload async for upload in driver.connect().uploads()] == [("open", 4)]
+
+
 async def test_delete_takes_one_blob(blob_store: BlobStore) -> None:
     """The same content under another key stays when one is deleted."""
     await store_blob(blob_store, "k1", b"same")

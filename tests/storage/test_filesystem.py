@@ -15,7 +15,7 @@ import pytest
 from storage.blobstore import BlobMissing, ForeignStore, UploadMissing, UploadState
 from storage.digest import Digest
 from storage.filesystem import FilesystemBlobStore
-from tests.storage.content import MIB, ConnectionLostError, make_content, pieces, read_blob, store_blob, torn
+from tests.storage.content import MIB, ConnectionLostError, list_keys, make_content, pieces, read_blob, store_blob, torn
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +239,13 @@ async def test_claim_makes_lost_folders(tmp_path: Path) -> None:
     await again.probe()
     await store_blob(again, "key", b"abc")
     again.close()
+
+
+async def test_stray_files_are_unknown_keys(store: FilesystemBlobStore, tmp_path: Path) -> None:
+    """A file where a folder belongs is listed by its name, and so is what comes behind it."""
+    await store_blob(store, "key", b"abc")
+    (tmp_path / "blobs/data/a").touch()
+    assert await list_keys(store) == {"a", "key"}
 
 
 async def test_other_errors_come_out_as_they_are(store: FilesystemBlobStore, tmp_path: Path) -> None:
