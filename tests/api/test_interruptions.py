@@ -9,8 +9,9 @@ import pytest
 
 from tests.api.conftest import Serve
 from tests.api.content import OCI_MANIFEST, Repository, digest_of, fresh_blob, image
-from tests.api.running import Gate, RunningServer, running, wait_until
+from tests.api.running import Gate, RunningServer, running
 from tests.api.wire import Call, Connection, Reply, head, keep_laws, written
+from tests.waiting import wait_until
 
 IDLE_SECONDS = 0.3
 CHUNKED = ("Transfer-Encoding", "chunked")

@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from tests.api.conftest import Serve
 from tests.api.content import OCI_MANIFEST, Repository, fresh_name
-from tests.api.running import RunningServer, wait_until
+from tests.api.running import RunningServer
 from tests.api.wire import Call, head
+from tests.waiting import wait_until
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

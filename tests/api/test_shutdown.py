@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.api.content import digest_of, fresh_blob
-from tests.api.running import wait_until
 from tests.api.wire import HOST, Call, Connection, head, send
+from tests.waiting import wait_until
 
 COMMAND = Path(sys.executable).with_name("entrepot")
 DRAIN_SECONDS = 2

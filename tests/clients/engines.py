@@ -6,9 +6,10 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.waiting import wait_until
+
 from .registry import ENDED_WITH_US, sha256
 from .suites import Suite
-from .waiting import wait_until
 
 CONTAINERD_CONFIG = """
 version = 2

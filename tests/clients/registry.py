@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_until
+
 from .requestlog import RequestLog, read_requests
-from .waiting import wait_until
 
 COMMAND = Path(__file__).parents[2] / ".venv" / "bin" / "entrepot"
 ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # nothing outlives a test run that was killed

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.faults.tree import Survivors
-from tests.kill.waiting import wait_until
+from tests.waiting import wait_until
 
 MOUNTS = Path("/proc/self/mounts")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.engines import DockerEngine
-from tests.clients.waiting import wait_until
+from tests.waiting import wait_until
 
 IMAGE = "entrepot:test"
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")

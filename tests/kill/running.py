@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.kill.client import Client, Unanswered, Unreachable
-from tests.kill.waiting import wait_until
+from tests.waiting import wait_until
 
 PYTHON = Path(sys.executable)
 COMMAND = PYTHON.with_name("entrepot")
