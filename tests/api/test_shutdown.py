@@ -111,12 +111,14 @@ def test_stalled_clients_are_left_behind(program: Program, tmp_path: Path) -> No
     path = f"/v2/a/blobs/{digest_of(large)}"
     assert send(program.port, Call("POST", f"/v2/a/blobs/uploads/?digest={digest_of(large)}", body=large)).status == 201
     location = open_session(program.port)
-    with half_sent(program, location, content), Connection(program.port) as reader:
+    with half_sent(program, location, content) as stalled, Connection(program.port) as reader:
         reader.write(head(Call("GET", path), program.port))
         assert reader.receive(12) == b"HTTP/1.1 200"
         sent_at = program.signal(signal.SIGTERM)
         assert program.exit_status() == 0
         took = time.monotonic() - sent_at
+        answer = stalled.read("PATCH")
+        assert (answer.status, answer["Connection"]) == (503, "close")
     assert DRAIN_SECONDS - 0.5 < took < DRAIN_SECONDS + SLACK_SECONDS
     again = Program(tmp_path)
     try:

@@ -1,6 +1,7 @@
 """Requests that meet: each race is brought about at its worst moment, by holding one side there."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from registry.app import Registry
 from registry.config import Config
-from registry.errors import ChunkOutOfOrder, ManifestBlobUnknown, UploadUnknown
+from registry.errors import ChunkOutOfOrder, ManifestBlobUnknown, Unavailable, UploadUnknown
 from registry.oci.names import RepositoryName, Tag
 from registry.uploads import Chunk
 from tests.metadata.held_writer import WAIT, HeldWriter
@@ -159,6 +160,30 @@ async def test_push_that_is_cut_off_while_it_is_recorded(tmp_path: Path, times: 
     assert await client.check() == []
     await client.push_blob("a", BLOB)
     assert await client.read_blob("a", BLOB) == BLOB.content
+    registry.close()
+
+
+async def test_session_whose_row_failed_takes_other_content(tmp_path: Path) -> None:
+    """A PUT whose blob was stored and not recorded leaves the session; what it gets next is what its digest names."""
+    failures = ["commit.done"]
+
+    def fail_once(point: str) -> None:
+        if point in failures:
+            failures.remove(point)
+            raise OSError(errno.EIO, "the disk of the database")
+
+    registry = Registry(Config(data=tmp_path), reach=fail_once)
+    await registry.start()
+    client, other = Client(registry), make_blob("x" * len(BLOB.content))
+    assert len(other.content) == len(BLOB.content)
+    session_id = await client.start("a")
+    with pytest.raises(Unavailable):
+        await client.complete("a", session_id, BLOB.content, BLOB.digest)
+    await client.complete("a", session_id, other.content, other.digest)
+    assert await client.read_blob("a", other) == other.content
+    await client.push_blob("b", other)
+    assert await client.read_blob("b", other) == other.content
+    assert await client.check() == []
     registry.close()
 
 

@@ -178,6 +178,19 @@ async def test_commit_that_no_row_followed_can_go_on(blob_store: BlobStore, driv
     assert await read_blob(store, "key", 6) == b"abcdef"
 
 
+async def test_upload_that_is_begun_again_takes_the_place_of_a_commit_that_no_row_followed(
+    blob_store: BlobStore, driver: Driver
+) -> None:
+    """What came last under a key is what is committed, also where another content of the same size was before."""
+    first = await blob_store.append(UploadState("key", 0), pieces(b"before"))
+    await blob_store.commit(first)
+    store = driver.connect()
+    second = await store.append(UploadState("key", 0), pieces(b"behind"))
+    assert await store.digest(second, "sha256") == Digest.of(b"behind")
+    await store.commit(second)
+    assert await read_blob(store, "key", 6) == b"behind"
+
+
 @pytest.mark.parametrize("stored", [b"", b"fewer"])
 @pytest.mark.parametrize("operation", ["append", "digest", "commit"])
 async def test_lost_bytes_are_noticed(
