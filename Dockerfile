@@ -44,11 +44,13 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 5000
 STOPSIGNAL SIGTERM
-# Connecting to 0.0.0.0 or :: reaches this machine, so the address to listen on is the address to ask.
+# Connecting to 0.0.0.0 or :: reaches this machine, so the address to listen on is the address to ask. The certificate
+# is for another name than that, and what answers there is ourselves.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-c", "\
-import http.client, os, sys; \
-host, port = os.environ['ENTREPOT_HOST'] or '127.0.0.1', os.environ['ENTREPOT_PORT'] or 5000; \
-connection = http.client.HTTPConnection(host, int(port), timeout=4); \
+import http.client, os, ssl, sys; \
+host, port = os.environ['ENTREPOT_HOST'] or '127.0.0.1', int(os.environ['ENTREPOT_PORT'] or 5000); \
+connection = http.client.HTTPSConnection(host, port, timeout=4, context=ssl._create_unverified_context()) \
+  if os.environ.get('ENTREPOT_TLS_CERT') else http.client.HTTPConnection(host, port, timeout=4); \
 connection.request('GET', '/healthz'); \
 sys.exit(connection.getresponse().status != 200)"]
 ENTRYPOINT ["entrepot"]

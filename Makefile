@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format conformance clients faults image image-test soak clean
+.PHONY: help serve test check format conformance clients faults image image-test soak benchmark clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,7 +25,7 @@ format: .venv/dev ## let ruff format the code and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-conformance: .venv/dev ## the official OCI conformance suite in four runs (needs Go)
+conformance: .venv/dev ## the official OCI conformance suite in six runs (needs Go)
 	$(BIN)/python conformance/run.py $(CONFORMANCE)
 
 clients: .venv/dev ## real clients of two generations (needs root on Debian 12 and .ci/install)
@@ -42,6 +42,9 @@ image: ## build the container image (needs a container builder)
 
 soak: .venv/dev ## ten minutes of pushes, pulls and kills
 	$(BIN)/python -m tests.soak.run --minutes 10
+
+benchmark: .venv/dev ## what access control costs, as ratios (steadier with wrk)
+	$(BIN)/python -m benchmarks.auth_cost $(BENCHMARK)
 
 clean: ## remove the virtual environment and caches, never data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

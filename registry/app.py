@@ -1,10 +1,12 @@
 """The composition root: settings → stores → rules → endpoints → application. Importing it has no effect."""
 
+import asyncio
 import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator
 
+import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from registry.api.blobs import BlobEndpoints
+from registry.api.challenge import Challenger
 from registry.api.door import Door
 from registry.api.errors import on_http_exception, on_registry_error, on_unexpected
 from registry.api.guard import Guard
@@ -20,21 +23,33 @@ from registry.api.manifests import ManifestEndpoints
 from registry.api.observe import Observer
 from registry.api.repositories import RepositoryEndpoints
 from registry.api.routes import Distribution, make_routes
+from registry.api.tokens import TokenEndpoints
 from registry.api.uploads import UploadEndpoints
-from registry.auth import AnonymousAccess, may_mount_from
+from registry.audit import Audit
+from registry.auth import AnonymousAccess, Auth
 from registry.blobs import Blobs
 from registry.check import Check
 from registry.config import Config
 from registry.errors import RegistryError
-from registry.identity import Clock
+from registry.federation import Federation
+from registry.identities import Identities
+from registry.identity import Actor, Clock
+from registry.limits import RequestLimits
 from registry.manifests import Manifests, SparseManifests
 from registry.metadata import blobs, schema
 from registry.metadata.database import Database, Transaction
+from registry.passwords import Passwords
 from registry.repositories import Repositories
 from registry.tags import Tags
+from registry.tokens import Tokens
 from registry.uploads import Uploads
 from storage.filesystem import FilesystemBlobStore, make_directories
 from storage.killpoints import Reach, pass_by
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_TEND_SECONDS = 1
+_BURST_SECONDS = 10  # a caller may be so far ahead of its rate
 
 
 def milliseconds_now() -> int:
@@ -51,7 +66,7 @@ class Registry:
 
     def __init__(self, config: Config, *, clock: Clock = milliseconds_now, reach: Reach = pass_by) -> None:
         self.config = config
-        self._clock = clock
+        self.clock = clock
         make_directories(config.database_path.parent)
         self.database = Database(config.database_path, reach=reach)
         self.store = FilesystemBlobStore(config.storage_path, reach=reach)
@@ -61,7 +76,6 @@ class Registry:
             self.database,
             self.store,
             clock,
-            may_mount_from,
             accepts_sparse=sparse is SparseManifests.ACCEPT,
             reach=reach,
         )
@@ -69,17 +83,32 @@ class Registry:
         self.tags = Tags(self.database)
         self.repositories = Repositories(self.database, self.store, clock)
         self.check = Check(self.database, self.store)
+        self.audit = Audit(self.database, clock)
+        self.tokens = Tokens(self.database, clock, new_id)
+        self.passwords = Passwords(clock)
+        self.identities = Identities(self.database, self.store, clock, self.passwords, secrets.token_bytes)
+        access = AnonymousAccess(config.anonymous) if config.anonymous else AnonymousAccess.PROTECTED
+        federation = Federation(clock)
+        self.auth = Auth(self.database, clock, self.tokens, self.passwords, federation, self.audit, anonymous=access)
 
     async def start(self) -> None:
-        """Bring the schema up to date and see that the blob store is this database's. Its work does not grow."""
+        """Bring the schema up to date and see that the blob store is this database's. Its work does not grow.
+
+        Makes the first admin, if the settings name one and nobody can log in yet.
+        """
 
         def work(tx: Transaction) -> tuple[str, bool]:
             schema.migrate(tx)
             registry_id = f"{secrets.randbelow(10**12):012d}"
-            return schema.get_or_make_instance(tx, new_id(), registry_id, self._clock()), blobs.is_any_stored(tx)
+            return schema.get_or_make_instance(tx, new_id(), registry_id, self.clock()), blobs.is_any_stored(tx)
 
         instance, is_populated = await self.database.write(work)
         await self.store.bind(instance, is_populated=is_populated)
+        await self.audit.start()
+        await self.tokens.start(f"entrepot-{await self.database.read(schema.get_registry_id)}")
+        if self.config.admin_user and not await self.identities.is_anyone_known():
+            password = self.config.read_admin_password()
+            await self.identities.add_user(self.config.admin_user, password, Actor("entrepot"), is_admin=True)
 
     async def join(self) -> bool:
         """As `start`, beside a server that may run, and without changing anything. False when no registry is here."""
@@ -88,7 +117,24 @@ class Registry:
             await self.store.verify(instance)
         return instance is not None
 
+    async def is_made(self) -> bool:
+        """Whether the database is a registry's, of this version. Raises Unavailable for another version's."""
+        return await self.database.read(schema.find_instance) is not None
+
+    async def tend(self) -> None:
+        """What is to be done every second while the registry serves: until it is cancelled."""
+        while True:
+            await asyncio.sleep(_TEND_SECONDS)
+            for duty in (self.audit.flush, self.tokens.rotate_if_due):
+                try:
+                    await duty()
+                except RegistryError as problem:  # a full disk, say
+                    log.error("put off", duty=duty.__qualname__, problem=str(problem))  # noqa: TRY400 - it says it all
+                except Exception:  # a bug of ours must not end what else is to be done
+                    log.exception("put off", duty=duty.__qualname__)
+
     def close(self) -> None:
+        self.passwords.close()
         self.store.close()  # first: what still runs there ends early, and then has nothing to record
         self.database.close()
 
@@ -99,12 +145,21 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
     metrics = _collectors()
     health = HealthEndpoints(registry.check, metrics, has_open_metrics=config.metrics == "public")
 
+    guard = _guard(registry)
+    token_endpoints = TokenEndpoints(registry.auth, guard, config.body_idle_seconds)
+
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await registry.start()
+        tending = asyncio.create_task(registry.tend())
         try:
             yield
         finally:
+            tending.cancel()
+            try:
+                await registry.audit.flush()
+            except RegistryError as problem:
+                log.error("audit not written", problem=str(problem))  # noqa: TRY400 - it says it all
             registry.close()
 
     app = Starlette(
@@ -112,6 +167,8 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
             Route("/healthz", health.alive),
             Route("/readyz", health.ready),
             Route("/metrics", health.metrics),
+            Route("/token", token_endpoints.token, methods=["GET", "POST"]),
+            Route("/.well-known/jwks.json", token_endpoints.keys),
         ],
         exception_handlers={
             RegistryError: on_registry_error,
@@ -120,21 +177,27 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
         },
         lifespan=lifespan,
     )
-    app.router.default = _distribution(registry)
+    app.router.default = _distribution(registry, guard)
     app.router.redirect_slashes = False  # a redirect would be absolute, made of whatever Host the client sent
     return Door(app, Observer(metrics), new_id)
 
 
-def _distribution(registry: Registry) -> Distribution:
+def _guard(registry: Registry) -> Guard:
     config = registry.config
-    access = AnonymousAccess(config.anonymous) if config.anonymous else AnonymousAccess.PROTECTED
+    rate = config.requests_per_second
+    limits = RequestLimits(registry.clock, rate, rate * _BURST_SECONDS)
+    return Guard(registry.auth, Challenger(config.public_url, config.proxies), limits, config.proxies)
+
+
+def _distribution(registry: Registry, guard: Guard) -> Distribution:
+    config = registry.config
     routes = make_routes(
         ManifestEndpoints(registry.manifests, registry.tags, config.body_idle_seconds),
         BlobEndpoints(registry.blobs),
         UploadEndpoints(registry.uploads, registry.blobs, config.body_idle_seconds),
         RepositoryEndpoints(registry.repositories),
     )
-    return Distribution(routes, Guard(access, config.proxies), config.public_url)
+    return Distribution(routes, registry.auth, guard, config.public_url)
 
 
 def _collectors() -> CollectorRegistry:

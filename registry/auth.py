@@ -1,18 +1,40 @@
-"""Who may do what. As long as there are no users: what callers without credentials may do everywhere."""
+"""Who asks, and may they: credentials become a caller, a caller's grants become a verdict. For every door.
 
+What is remembered of identities, grants and keys holds as long as the epoch of access stands, which each request asks
+the database for: a change is in force with the next request, in every process.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeAlias
 
+from registry.access.globs import RepositoryGlob
+from registry.access.grants import EVERYTHING, Action, Grant, decide
+from registry.access.scopes import Scopes, grant_scopes
+from registry.access.trusts import TrustRule
+from registry.audit import Audit
+from registry.errors import RegistryError
+from registry.federation import Federation, IdTokenInvalid
+from registry.identities import OIDC
+from registry.identity import Actor, Clock, Deed
+from registry.limits import FailureLimits
+from registry.metadata import epochs, grants, identities
+from registry.metadata.changes import Refusal
+from registry.metadata.database import Database, Transaction
+from registry.metadata.identities import Identity, Kind
 from registry.oci.names import RepositoryName
+from registry.passwords import BCRYPT, PasswordInvalid, Passwords, is_secret
+from registry.tokens import KeyUnknown, TokenClaims, TokenExpired, TokenInvalid, Tokens
 
-
-class Action(StrEnum):
-    """What a route does, in the words of the token specification; `ANY` needs no right to anything."""
-
-    ANY = "any"
-    PULL = "pull"
-    PUSH = "push"
-    DELETE = "delete"
-    CATALOG = "catalog"
+TOKEN_SECONDS = 300
+# An id token is short-lived and cannot be had again in the middle of a long push, so what it is exchanged for lives
+# longer. That costs no control: whoever is gone, or lost a grant, is refused at once, whatever their token says.
+FEDERATED_TOKEN_SECONDS = 3600
+_MOST_REMEMBERED = 10_000
+_LONGEST_SUBJECT = 255
+_WRONG = "the name or the password is wrong"
 
 
 class AnonymousAccess(StrEnum):
@@ -24,18 +46,302 @@ class AnonymousAccess(StrEnum):
     PUSH = "push"
 
 
-_GRANTED = {
-    AnonymousAccess.PROTECTED: frozenset(Action),
-    AnonymousAccess.NONE: frozenset[Action](),
-    AnonymousAccess.PULL: frozenset({Action.ANY, Action.PULL, Action.CATALOG}),
-    AnonymousAccess.PUSH: frozenset({Action.ANY, Action.PULL, Action.CATALOG, Action.PUSH}),
+_EVERYWHERE = {
+    AnonymousAccess.PROTECTED: (EVERYTHING,),
+    AnonymousAccess.NONE: (),
+    AnonymousAccess.PULL: (Grant(RepositoryGlob("**"), frozenset({Action.PULL})),),
+    AnonymousAccess.PUSH: (Grant(RepositoryGlob("**"), frozenset({Action.PULL, Action.PUSH})),),
 }
 
 
-def may_mount_from(_source: RepositoryName) -> bool:
-    """Whether its pusher may pull from the source of a mount: everywhere, as long as there are no users."""
-    return True
+@dataclass(frozen=True, slots=True)
+class Basic:
+    name: str
+    password: str
 
 
-def is_allowed(access: AnonymousAccess, action: Action) -> bool:
-    return action in _GRANTED[access]
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    token: str
+
+
+Credentials: TypeAlias = Basic | Bearer
+
+
+class LoginFailed(Exception):
+    """The message is for the client, and the same for an unknown name and a wrong password."""
+
+
+class TokenRefused(Exception):
+    """A token that is not, or no longer, good. The message is for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`ids` are pairs of identity and stamp, none for anonymous. `scopes` is what a token is limited to; Basic is not.
+
+    `grants` are those of the moment, with everybody's. `issued_at` is the token's, in Unix milliseconds;
+    `is_federated`: by an id token.
+    """
+
+    name: str
+    grants: tuple[Grant, ...]
+    ids: tuple[tuple[int, int], ...] = ()
+    scopes: Scopes | None = None
+    issued_at: int = 0
+    is_federated: bool = False
+
+    @property
+    def is_anonymous(self) -> bool:
+        return not self.ids
+
+
+class Verdict(StrEnum):
+    ALLOWED = "allowed"
+    LOGIN = "login"  # a stranger: perhaps with credentials
+    HIDDEN = "hidden"  # the caller may not know whether the repository exists
+    DENIED = "denied"  # the caller may do something there, but not this
+    SCOPE = "scope"  # the caller may, but the token does not say so
+    STALE = "stale"  # the token is older than the repository's last deletion
+
+
+@dataclass(frozen=True, slots=True)
+class _Rights:
+    identity: Identity
+    grants: tuple[Grant, ...]
+
+
+class Auth:
+    """`anonymous` is what callers without credentials may do everywhere, beside the grants of `anonymous`."""
+
+    def __init__(  # noqa: PLR0913 - the parts of access meet here and nowhere else
+        self,
+        database: Database,
+        clock: Clock,
+        tokens: Tokens,
+        passwords: Passwords,
+        federation: Federation,
+        audit: Audit,
+        *,
+        anonymous: AnonymousAccess,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._tokens = tokens
+        self._passwords = passwords
+        self._federation = federation
+        self._audit = audit
+        self._anonymous = anonymous
+        self._limits = FailureLimits(clock)
+        self._epoch = -1
+        self._is_open = False
+        self._stranger = Caller("anonymous", ())
+        self._rights: dict[int, _Rights] = {}
+
+    async def refresh(self) -> None:
+        """See whether identities, grants or keys have changed. To be called before anything else of a request."""
+        epoch = await self._database.read(epochs.get_epoch)
+        if epoch == self._epoch:
+            return
+        # The epoch is read before what it stands for: a change in between is seen by the next request, not missed.
+        await self._tokens.load()
+        self._is_open = not await self._database.read(identities.is_anyone_known)
+        everybodys = await self._database.read(grants.list_everybodys)
+        self._stranger = Caller("anonymous", (*everybodys, *self._everywhere()))
+        self._rights.clear()
+        self._epoch = epoch
+
+    @property
+    def is_open(self) -> bool:
+        """Nobody can log in yet, so credentials are not looked at."""
+        return self._is_open
+
+    @property
+    def is_protected(self) -> bool:
+        return self._is_open and self._anonymous is AnonymousAccess.PROTECTED
+
+    async def identify(self, credentials: Credentials | None, origin: Actor) -> Caller:
+        """Who asks. Raises LoginFailed, TokenRefused, TooManyRequests, Unavailable."""
+        if credentials is None or self._is_open:
+            return self._stranger
+        if isinstance(credentials, Bearer):
+            return await self._identify_bearer(credentials.token, origin)
+        if credentials.name == OIDC:
+            return await self.exchange(credentials.password, origin)
+        return await self._identify_basic(credentials, origin)
+
+    async def exchange(self, id_token: str, origin: Actor) -> Caller:
+        """The caller that the trust rules make of an id token. Raises LoginFailed, TooManyRequests, Unavailable."""
+        now = self._clock()
+        trusts = await self._database.read(lambda tx: identities.list_kind(tx, Kind.TRUST))
+        trusts = [trust for trust in trusts if trust.is_active(now)]
+        try:
+            rules = [TrustRule.from_json(trust.rule) for trust in trusts]
+            claims, believing = await self._federation.verify(id_token, rules)
+        except IdTokenInvalid as problem:
+            self._limits.check("", origin.address)
+            self._fail("", "", origin, f"id token: {problem}")
+            raise LoginFailed("the id token is not trusted here: the registry's audit log says why") from None
+        await self.refresh()  # A waits for the issuer's keys, B removes the rule, A is let in by what is remembered
+        found = [trusts[index] for index in believing]
+        for trust in found:
+            self._audit.note_use(trust.id)
+        name = f"trust:{'+'.join(trust.name for trust in found)}/{_printable(claims['sub'])}"
+        caller = await self._make_caller(name, [(trust.id, trust.stamp) for trust in found])
+        if caller is None:
+            raise LoginFailed("the trust rule is gone")
+        return replace(caller, is_federated=True)
+
+    async def judge(self, caller: Caller, action: Action, repository: RepositoryName | None) -> Verdict:
+        """May the caller do this? Decided on the name, before anything is looked up under it."""
+        if repository is None:
+            return self._judge_registry(caller, action)
+        permission = decide(caller.grants, repository)
+        if not permission.allows(action):
+            if caller.is_anonymous:
+                return Verdict.LOGIN
+            return Verdict.HIDDEN if permission.is_empty else Verdict.DENIED
+        if caller.scopes is None:
+            return Verdict.ALLOWED
+        if not caller.scopes.allows(repository, action):
+            return Verdict.SCOPE
+        # A token for a name that was deleted, and perhaps made again by somebody else, was not given for what is there.
+        deleted_at = await self._database.read(lambda tx: epochs.find_deletion(tx, repository))
+        return Verdict.ALLOWED if caller.issued_at > deleted_at else Verdict.STALE
+
+    async def may_pull(self, caller: Caller, repository: RepositoryName) -> bool:
+        """Also as the source of a mount."""
+        return await self.judge(caller, Action.PULL, repository) is Verdict.ALLOWED
+
+    @property
+    def service(self) -> str:
+        """The name that tokens are issued by and for."""
+        return self._tokens.service
+
+    def jwks(self) -> dict[str, object]:
+        """The public keys of tokens."""
+        return self._tokens.jwks()
+
+    def issue(self, caller: Caller, asked: Scopes) -> tuple[str, TokenClaims]:
+        """A token for what is asked for and allowed; a caller with a token gets no more than that one has."""
+        granted = grant_scopes(asked, lambda name: decide(caller.grants, name), has_catalog=self._has_catalog(caller))
+        seconds = FEDERATED_TOKEN_SECONDS if caller.is_federated else TOKEN_SECONDS
+        return self._tokens.issue(caller.ids, caller.name, granted, seconds)
+
+    def note_denial(self, caller: Caller, action: Action, repository: RepositoryName | None, origin: Actor) -> None:
+        """For the audit log. Strangers are not noted: every pull begins as one."""
+        if not caller.is_anonymous:
+            actor = Actor(caller.name, origin.address, origin.request_id)
+            name = repository.value if repository else ""
+            self._audit.note(Refusal(Deed(actor, self._clock()), "access.deny", name, detail=action.value))
+
+    def _judge_registry(self, caller: Caller, action: Action) -> Verdict:
+        if action is Action.CATALOG and not self._has_catalog(caller):
+            return Verdict.LOGIN
+        if action is Action.CATALOG and caller.scopes is not None and not caller.scopes.has_catalog:
+            return Verdict.SCOPE
+        # Where anonymous pull is on, too: a client that is not asked here never sends its user's password.
+        is_stranger = caller.is_anonymous and caller.scopes is None
+        if action is Action.ANY and is_stranger and not (self._is_open and caller.grants):
+            return Verdict.LOGIN
+        return Verdict.ALLOWED
+
+    def _has_catalog(self, caller: Caller) -> bool:
+        return not caller.is_anonymous or any(Action.PULL in grant.allowed for grant in caller.grants)
+
+    async def _identify_basic(self, basic: Basic, origin: Actor) -> Caller:
+        identity = await self._database.read(lambda tx: identities.find(tx, basic.name))
+        is_robot = identity is not None and identity.kind is Kind.ROBOT
+        if identity and is_robot and is_secret(identity.secret, basic.password):
+            return await self._log_in(identity, origin)  # 256 random bits: nobody guesses, nothing to limit
+        stored = identity.secret if identity and identity.kind is Kind.USER else None
+        if not self._passwords.remembers(stored, basic.password):
+            self._limits.check(basic.name, origin.address)
+            if not await self._passwords.verify(stored, basic.password):
+                self._fail(basic.name, identity.name if identity else "", origin, "wrong password")
+                raise LoginFailed(_WRONG)
+            # A checks a password, B disables the user or sets another one, A lets in whom B has shut out.
+            identity = await self._database.read(lambda tx: identities.find(tx, basic.name))
+        if identity is None or identity.secret != stored:
+            raise LoginFailed(_WRONG)
+        if stored.startswith(BCRYPT):
+            await self._hash_anew(identity, basic.password)
+        return await self._log_in(identity, origin)
+
+    async def _hash_anew(self, identity: Identity, password: str) -> None:
+        """Imported hashes end with the first login: checks of two kinds of hashes would differ in time."""
+        with contextlib.suppress(RegistryError, PasswordInvalid):  # the next login tries again
+            secret = await self._passwords.hash(password)
+            await self._database.write(lambda tx: identities.replace_hash(tx, identity, secret))
+
+    async def _log_in(self, identity: Identity, origin: Actor) -> Caller:
+        await self.refresh()  # the check of the password took its time: what is remembered may be of before it
+        caller = await self._make_caller(identity.actor, [(identity.id, identity.stamp)])
+        if caller is None:
+            reason = "disabled" if identity.disabled_at is not None else "expired"
+            self._fail(identity.name, identity.name, origin, f"the {identity.kind} is {reason}")
+            raise LoginFailed(_WRONG)
+        self._limits.succeeded(identity.name, origin.address)
+        self._audit.note_use(identity.id)
+        return caller
+
+    async def _identify_bearer(self, token: str, origin: Actor) -> Caller:
+        try:
+            claims = self._tokens.verify(token)
+        except TokenExpired:
+            raise TokenRefused("the token has expired") from None
+        except KeyUnknown as problem:  # nobody's guess: after a rotation honest clients bring such tokens
+            raise TokenRefused(f"the token is not valid here: {problem}") from None
+        except TokenInvalid as problem:
+            self._limits.check("", origin.address)
+            self._fail("", "", origin, f"bad token: {problem}")
+            raise TokenRefused("the token is not valid here") from None
+        if not claims.identities:
+            return replace(self._stranger, scopes=claims.scopes, issued_at=claims.issued_at)
+        caller = await self._make_caller(claims.subject, claims.identities)
+        if caller is None:
+            raise TokenRefused("whom the token was issued to is gone, disabled or has a new secret")
+        return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at)
+
+    async def _make_caller(self, name: str, pairs: Sequence[tuple[int, int]]) -> Caller | None:
+        """With the grants of all identities that are still what the pairs say; None when none of them is."""
+        now = self._clock()
+        alive: list[tuple[int, int]] = []
+        found: list[Grant] = []
+        for pair in pairs:
+            rights = await self._find_rights(pair[0])
+            if rights and rights.identity.stamp == pair[1] and rights.identity.is_active(now):
+                alive.append(pair)
+                found += rights.grants
+        return Caller(name, (*found, *self._stranger.grants), tuple(alive)) if alive else None
+
+    async def _find_rights(self, identity_id: int) -> _Rights | None:
+        known = self._rights.get(identity_id)
+        if known is None:
+            epoch = self._epoch
+            known = await self._database.read(lambda tx: _read_rights(tx, identity_id))
+            if known and epoch == self._epoch and len(self._rights) < _MOST_REMEMBERED:
+                self._rights[identity_id] = known
+        return known
+
+    def _everywhere(self) -> tuple[Grant, ...]:
+        is_undecided = self._anonymous is AnonymousAccess.PROTECTED
+        return () if is_undecided and not self._is_open else _EVERYWHERE[self._anonymous]
+
+    def _fail(self, tried: str, known: str, origin: Actor, reason: str) -> None:
+        """`known` is the name if there is one like it: what else was typed as a name may be somebody's password."""
+        self._limits.failed(tried, origin.address)
+        subject = known or ("(unknown)" if tried else "")
+        self._audit.note(Refusal(Deed(origin, self._clock()), "login.fail", subject=subject, detail=reason))
+
+
+def _printable(text: str) -> str:
+    """What a log and a terminal show and do not obey."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:_LONGEST_SUBJECT])
+
+
+def _read_rights(tx: Transaction, identity_id: int) -> _Rights | None:
+    identity = identities.get(tx, identity_id)
+    if identity is None:
+        return None
+    return _Rights(identity, (EVERYTHING,) if identity.is_admin else tuple(grants.list_all(tx, identity_id)))

@@ -1,7 +1,7 @@
 """Blobs: open one for download, mount one from another repository, delete one."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -19,14 +19,13 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Blobs:
-    """`may_mount_from` says where a blob may be mounted from; `accepts_sparse`: one may go that a manifest names."""
+    """`accepts_sparse`: a blob may go that a manifest names."""
 
     def __init__(
         self,
         database: Database,
         store: BlobStore,
         clock: Clock,
-        may_mount_from: Callable[[RepositoryName], bool],
         *,
         accepts_sparse: bool,
         reach: Reach = pass_by,
@@ -34,7 +33,6 @@ class Blobs:
         self._database = database
         self._store = store
         self._clock = clock
-        self._may_mount_from = may_mount_from
         self._accepts_sparse = accepts_sparse
         self._reach = reach
 
@@ -70,27 +68,28 @@ class Blobs:
         repository: RepositoryName,
         digest: Digest,
         source: RepositoryName | None,
+        may_pull: Callable[[RepositoryName], Awaitable[bool]],
         by: Actor,
     ) -> bool:
-        """Give `repository` the right to a blob of `source`, or of any repository that may be mounted from.
+        """Give `repository` the right to a blob of `source`, or of any repository that the actor may pull from.
 
         False: there is no such blob where the actor may look, so it has to be uploaded.
         """
-
-        def find(tx: Transaction) -> StoredBlob | None:
-            origins = [source] if source else blobs.list_repositories(tx, digest)
-            found = (blobs.find(tx, origin, digest) for origin in origins if self._may_mount_from(origin))
-            return next(filter(None, found), None)
+        origins = await self._database.read(lambda tx: blobs.list_repositories(tx, digest, source))
+        # By id: A may pull from a name, B deletes the repository, C makes another one of that name; that is not A's.
+        allowed = [origin.id for origin in origins if await may_pull(origin.name)]
 
         def work(tx: Transaction) -> bool:
-            if find(tx) is None:
+            if not any(
+                blobs.has_right(tx, origin, digest) and repositories.is_visible(tx, origin) for origin in allowed
+            ):
                 return False
             deed = Deed(by, self._clock())
             repository_id = repositories.get_or_make(tx, repository, "mount", deed)
             blobs.give_right(tx, repository_id, digest, "blob.mount", deed)
             return True
 
-        blob = await self._database.read(find)
+        blob = await self._database.read(lambda tx: blobs.find_stored(tx, digest)) if allowed else None
         if blob is None or await self._store.size(blob.key) != blob.size:
             return False  # a damaged blob is not handed on: the client uploads it, and that repairs it
         is_mounted = await self._database.write(work)

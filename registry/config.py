@@ -6,9 +6,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 PREFIX = "ENTREPOT_"
 
@@ -22,11 +23,16 @@ _MUST = {
     "host": "be an address",
     "port": "be a number from 0 to 65535",
     "workers": "be 1",
+    "tls_cert": "be a path",
+    "tls_key": "be a path",
     "public_url": "begin with http:// or https:// and have no path",
     "trusted_proxies": "be addresses and networks, separated by commas",
     "anonymous": "be none, pull or push",
     "sparse_manifests": "be refuse, index or accept",
     "metrics": "be local or public",
+    "admin_user": "be a user's name",
+    "admin_password_file": "be the path of a file",
+    "requests_per_second": "be a number, 0 or more",
     "body_idle_seconds": "be a number above 0",
     "drain_seconds": "be a whole number, 0 or more",
     "log_format": "be auto, json or text",
@@ -53,8 +59,16 @@ class Config(BaseModel):
     host: Annotated[str, Field(description="the address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="the port to listen on")] = 5000
     workers: Annotated[int, Field(description="server processes; one, for now")] = 1
+    tls_cert: Annotated[
+        Path | None, Field(description="the server's certificate and its issuers', in PEM (unset: no TLS)")
+    ] = None
+    tls_key: Annotated[Path | None, Field(description="the private key of tls_cert, in PEM, not encrypted")] = None
     public_url: Annotated[
-        str, Field(pattern=r"^(https?://[^/?#\s]+)?$", description="begins Locations (default: they are relative)")
+        str,
+        Field(
+            pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+)?$",
+            description="where clients reach the registry (default: Locations are relative)",
+        ),
     ] = ""
     trusted_proxies: Annotated[
         str, Field(description="addresses and networks whose X-Forwarded-For is believed, separated by commas")
@@ -63,6 +77,13 @@ class Config(BaseModel):
         Literal["none", "pull", "push"] | None,
         Field(description="what callers without credentials may do everywhere (unset: protected mode)"),
     ] = None
+    admin_user: Annotated[
+        str, Field(description="the first user, made with all rights when the registry starts and has none")
+    ] = ""
+    admin_password_file: Annotated[Path | None, Field(description="the file with that user's password")] = None
+    requests_per_second: Annotated[
+        float, Field(ge=0, description="of one caller, or one address without credentials (0: as many as it likes)")
+    ] = 0
     sparse_manifests: Annotated[
         Literal["refuse", "index", "accept"], Field(description="whether manifests may name absent content")
     ] = "refuse"
@@ -77,7 +98,7 @@ class Config(BaseModel):
         Literal["auto", "json", "text"], Field(description="auto: text on a terminal, else one JSON object a line")
     ] = "auto"
 
-    @field_validator("port", "workers", "body_idle_seconds", "drain_seconds", mode="before")
+    @field_validator("port", "workers", "requests_per_second", "body_idle_seconds", "drain_seconds", mode="before")
     @classmethod
     def _no_boolean(cls, value: object) -> object:
         if isinstance(value, bool):
@@ -116,6 +137,21 @@ class Config(BaseModel):
             raise ValueError(f"did you mean sqlite:///{url}?" if url.startswith("/") else "")
         return url
 
+    @model_validator(mode="after")
+    def _whole_pairs(self) -> Self:
+        for pair in (("tls_cert", "tls_key"), ("admin_user", "admin_password_file")):
+            given = [name for name in pair if getattr(self, name)]
+            if len(given) == 1:
+                missing = pair[1 - pair.index(given[0])]
+                context = {"given": given[0], "missing": missing}
+                raise PydanticCustomError("incomplete", "{given} needs {missing}", context)
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """Of the URLs at which this server itself answers."""
+        return "https" if self.tls_cert else "http"
+
     @property
     def storage_path(self) -> Path:
         return Path(self.storage.removeprefix("file://")) if self.storage else self.data.absolute() / "blobs"
@@ -123,6 +159,11 @@ class Config(BaseModel):
     @property
     def database_path(self) -> Path:
         return Path(self.database.removeprefix("sqlite:///")) if self.database else self.data.absolute() / "entrepot.db"
+
+    def read_admin_password(self) -> str:
+        """The first line of the file. Raises OSError."""
+        text = self.admin_password_file.read_text("utf-8") if self.admin_password_file else ""
+        return text.partition("\n")[0].removesuffix("\r")
 
     @property
     def proxies(self) -> list[Network]:
@@ -190,6 +231,11 @@ def _refuse_unknown(values: Mapping[str, Any], origin: str, file: Path | None) -
 
 
 def _explain(error: Any, origins: Mapping[str, str], file: Path | None) -> str:
+    if error["type"] == "incomplete":
+        given, missing = error["ctx"]["given"], error["ctx"]["missing"]
+        origin = origins[given]
+        setting = f"{_spell(given, origin)}{_place(origin, file)}"
+        return f"{setting} needs {_spell(missing, origin)} too: set both, or neither"
     name = str(error["loc"][0])
     setting = f"{_spell(name, origins[name])}{_place(origins[name], file)}"
     hint = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""

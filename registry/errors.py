@@ -3,6 +3,7 @@
 The codes are those of distribution-spec, section "Error Codes"; a 4xx carries no other. UNKNOWN is ours, for 5xx only.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
@@ -180,6 +181,23 @@ class Unauthorized(RegistryError):
 
 class Denied(RegistryError):
     code, status, message = "DENIED", 403, "access denied"
+
+
+class FormUnsupported(RegistryError):
+    code, status, message = "UNSUPPORTED", 415, "the content type is not supported here"
+
+
+class FormTooLarge(RegistryError):
+    code, status, message = "UNSUPPORTED", 413, "the form is larger than 64 KiB"
+
+
+class TooManyRequests(RegistryError):
+    """`seconds` to wait, at least one."""
+
+    code, status, message = "TOOMANYREQUESTS", 429, "too many requests: wait a little"
+
+    def __init__(self, seconds: float, message: str | None = None) -> None:
+        super().__init__(message, headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
 class StorageFull(RegistryError):

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from registry.access.grants import Action, Permission
 from registry.errors import (
     ConditionFailed,
+    Denied,
     DigestInvalid,
     InUse,
     ManifestBlobUnknown,
@@ -66,10 +68,10 @@ class Manifests:
         self._reach = reach
         self._parsing = asyncio.Semaphore(1)  # one large manifest at a time: a parsed one is much larger than its text
 
-    async def put(self, push: ManifestPush, by: Actor) -> Manifest:
-        """Store a manifest, with its tags, all or nothing.
+    async def put(self, push: ManifestPush, by: Actor, permission: Permission) -> Manifest:
+        """Store a manifest, with its tags, all or nothing; `permission` is the caller's in the repository.
 
-        Raises ManifestInvalid, DigestInvalid, ManifestBlobUnknown, ConditionFailed.
+        Raises ManifestInvalid, DigestInvalid, ManifestBlobUnknown, ConditionFailed, Denied.
         """
         manifest = await self._parse(push)
         self._reach("manifest.parsed")
@@ -85,6 +87,7 @@ class Manifests:
             manifest_id = manifests.put(tx, repository_id, manifest, deed)
             for tag in (push.reference, *push.tags):
                 if isinstance(tag, Tag):
+                    _refuse_forbidden_tag(tx, repository_id, tag, manifest, permission)
                     tags.set_tag(tx, repository_id, tag, str(manifest.digest), manifest_id, deed)
 
         await self._database.write(work)
@@ -99,11 +102,16 @@ class Manifests:
         return manifest
 
     async def delete(
-        self, repository: RepositoryName, reference: Reference, preconditions: Preconditions, by: Actor
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        preconditions: Preconditions,
+        by: Actor,
+        permission: Permission,
     ) -> None:
         """A tag: remove only the tag. A digest: the manifest and its tags.
 
-        Raises ManifestUnknown, ConditionFailed; InUse for the child of an index.
+        Raises ManifestUnknown, ConditionFailed, Denied; InUse for the child of an index.
         """
 
         def work(tx: Transaction) -> None:
@@ -114,6 +122,7 @@ class Manifests:
             if found is None or manifest is None:
                 raise ManifestUnknown(str(reference))
             deed = Deed(by, self._clock())
+            _refuse_forbidden_deletes(tx, reference, manifest, permission)
             if isinstance(reference, Tag):
                 tags.delete(tx, found.id, reference, deed)
             else:
@@ -170,3 +179,30 @@ class Manifests:
             raise InUse(
                 f"the manifest is part of {', '.join(parents)}: delete these first", detail={"manifests": parents}
             )
+
+
+def _refuse_forbidden_tag(
+    tx: Transaction, repository_id: int, tag: Tag, manifest: Manifest, permission: Permission
+) -> None:
+    # In the transaction that sets the tag: A sees that a tag is not there, B sets it, A moves what it may only create.
+    if permission.may_move(tag):
+        return
+    if not permission.may_create(tag):  # the same whether the tag is there or not: who may not set it need not know
+        raise Denied(f"your grants do not include setting the tag {tag}: {_show(permission.list_tags(Action.CREATE))}")
+    current = tags.find_digest(tx, repository_id, tag)
+    if current not in (None, str(manifest.digest)):
+        raise Denied(f"your grants do not include moving a tag, and {tag} points to something else already")
+
+
+def _refuse_forbidden_deletes(
+    tx: Transaction, reference: Reference, manifest: StoredManifest, permission: Permission
+) -> None:
+    """A digest takes all its tags with it, so each of them must be one that the caller may delete."""
+    affected = [reference] if isinstance(reference, Tag) else [Tag(name) for name in tags.list_of(tx, manifest.id)]
+    forbidden = [tag.value for tag in affected if not permission.may_delete(tag)]
+    if forbidden:
+        raise Denied(f"your grants do not include deleting the tag {forbidden[0]}", detail={"tags": forbidden[:10]})
+
+
+def _show(tags: list[str]) -> str:
+    return f"only {', '.join(tags)}" if tags else "only pushing by digest"

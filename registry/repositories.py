@@ -1,5 +1,8 @@
 """Repositories: list, show, delete. They are made by their first push, in the transaction that stores it."""
 
+import asyncio
+from collections.abc import Callable
+
 from registry.errors import NameUnknown
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import repositories
@@ -7,6 +10,8 @@ from registry.metadata.database import Database, Transaction
 from registry.metadata.repositories import Repository, Totals
 from registry.oci.names import RepositoryName
 from storage.blobstore import BlobStore, UploadState
+
+_PAGE = 1_000
 
 
 class Repositories:
@@ -18,6 +23,20 @@ class Repositories:
     async def list_names(self, after: str, limit: int) -> list[RepositoryName]:
         """Names after `after`, in byte order."""
         return await self._database.read(lambda tx: repositories.list_names(tx, after, limit))
+
+    async def list_seen(
+        self, after: str, limit: int, may_see: Callable[[RepositoryName], bool]
+    ) -> list[RepositoryName]:
+        """Names after `after` in byte order, of those that `may_see` says yes to."""
+        found: list[RepositoryName] = []
+        while len(found) < limit:
+            names = await self.list_names(after, _PAGE)
+            found += filter(may_see, names)
+            if len(names) < _PAGE:
+                break
+            after = names[-1].value
+            await asyncio.sleep(0)  # who may see little in a large registry must not hold up the others
+        return found[:limit]
 
     async def show(self, name: RepositoryName) -> tuple[Repository, Totals]:
         """Raises NameUnknown."""

@@ -1,4 +1,4 @@
-"""The edge: the listening socket, the one-server lock, and uvicorn, set up."""
+"""The edge: the listening socket, the one-server lock, TLS, and uvicorn, set up."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message
 
-from registry.api.guard import is_loopback
+from registry.api.origin import is_loopback
+from registry.app import milliseconds_now
 from registry.config import Config
+from registry.tls import Certificate, CertificateInvalid
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -28,30 +31,42 @@ class CannotServe(Exception):
     """The message says why, and what to do about it."""
 
 
-def serve(app: ASGIApp, config: Config, on_listening: Callable[[str, int], None]) -> None:
+def serve(
+    app: ASGIApp, config: Config, on_listening: Callable[[str, int], None], certificate: Certificate | None
+) -> None:
     """Serve until SIGTERM or SIGINT; then requests in flight have `drain_seconds`.
 
-    `on_listening` is told the host and port when the first request can come. Raises CannotServe, and what the app's
-    startup raises.
+    `on_listening` is told the host and port when the first request can come. `certificate` is what `open_certificate`
+    returned. Raises CannotServe, and what the app's startup raises.
     """
-    refuse_exposure(config)
     _allow_descriptors()
     with _only_server(config.database_path), _listen(config) as listener, contextlib.suppress(KeyboardInterrupt):
         host, port = listener.getsockname()[:2]
-        server = _Server(app, _settings(app, config), lambda: on_listening(host, port))
+        server = _Server(app, _settings(app, config, certificate), lambda: on_listening(host, port), certificate)
         # For a signal that comes before uvicorn handles it, and for the one that uvicorn sends itself again at its end.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
 
 
-def refuse_exposure(config: Config) -> None:
-    """Without a decision about strangers the registry is for this machine only. Raises CannotServe."""
-    if config.anonymous is None and not is_loopback(config.host):
+def refuse_exposure(config: Config, *, is_anyone_known: bool) -> None:
+    """Without users and a decision about strangers the registry is for this machine only. Raises CannotServe."""
+    if config.anonymous is None and not (is_anyone_known or config.admin_user or is_loopback(config.host)):
         raise CannotServe(
-            f"protected mode: nobody decided what strangers may do, so it does not listen on {config.host}.\n"
-            "Set ENTREPOT_ANONYMOUS=pull or ENTREPOT_ANONYMOUS=push to let everyone who reaches it pull, or push too;"
-            " or stay on 127.0.0.1"
+            f"protected mode: nobody can log in yet, so it does not listen on {config.host}.\n"
+            "Make the first user with `entrepot user add NAME --admin` (or ENTREPOT_ADMIN_USER and"
+            " ENTREPOT_ADMIN_PASSWORD_FILE);\nor let everyone who reaches it pull, or push too, with"
+            " ENTREPOT_ANONYMOUS=pull or ENTREPOT_ANONYMOUS=push; or stay on 127.0.0.1"
         )
+
+
+def open_certificate(config: Config) -> Certificate | None:
+    """What to serve HTTPS with, None for plain HTTP. Raises CannotServe."""
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    try:
+        return Certificate(config.tls_cert, config.tls_key, milliseconds_now)
+    except CertificateInvalid as problem:
+        raise CannotServe(str(problem)) from None
 
 
 def _allow_descriptors() -> None:
@@ -94,24 +109,38 @@ class _Lifespan:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, app: ASGIApp, settings: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: uvicorn.Config,
+        on_listening: Callable[[], None],
+        certificate: Certificate | None = None,
+    ) -> None:
         super().__init__(settings)
         self._app_lifespan = _Lifespan(app)
         self._on_listening = on_listening
+        self._certificate = certificate
+        self._watch: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self._app_lifespan.start()
         await super().startup(sockets)
+        if self._certificate is not None:
+            self._watch = asyncio.create_task(self._certificate.watch())
+            if threading.current_thread() is threading.main_thread():  # nobody else may wait for signals
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._certificate.reload_soon)
         await asyncio.to_thread(self._on_listening)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("stopping", requests=len(self.server_state.tasks))
+        if self._watch is not None:
+            self._watch.cancel()
         await super().shutdown(sockets)
         await self._app_lifespan.end()
         log.info("stopped")
 
 
-def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:
+def _settings(app: ASGIApp, config: Config, certificate: Certificate | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -124,6 +153,7 @@ def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=config.drain_seconds,
+        ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
     )
 
 

@@ -28,13 +28,16 @@ EFFECTS = {
     "sqlite3.connect",
     "subprocess.Popen",
 }
+# urllib3 asks the system once whether it has IPv6, by binding a socket that it closes again.
+NOT_OURS = "urllib3/util/connection.py"
 
 
 def main() -> None:
     effects: list[str] = []
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in EFFECTS or (event == "open" and _is_for_writing(arguments)):
+        is_effect = event in EFFECTS or (event == "open" and _is_for_writing(arguments))
+        if is_effect and not sys._getframe(1).f_code.co_filename.endswith(NOT_OURS):
             effects.append(f"{event} {arguments[:1]}")
 
     sys.addaudithook(watch)

@@ -1,26 +1,43 @@
 """What an endpoint is given: the request, what it is about, and who asks."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from registry.access.grants import Action, Permission, decide
 from registry.api.target import Target
+from registry.auth import Caller
 from registry.identity import Actor
 from registry.oci.names import RepositoryName
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`public_url` begins every Location: empty by default, so that Locations are relative to what the client used."""
+    """`public_url` begins every Location: empty by default, so that Locations are relative to what the client used.
+
+    `may_pull` says whether the caller may pull from another repository, too.
+    """
 
     request: Request
     target: Target
     actor: Actor
+    caller: Caller
+    may_pull: Callable[[RepositoryName], Awaitable[bool]]
     public_url: str = ""
 
     @property
     def repository(self) -> RepositoryName:
         return self.target.repository
+
+    @property
+    def permission(self) -> Permission:
+        """What the caller may do in the repository; that it may do what the route does is known already."""
+        return decide(self.caller.grants, self.repository)
+
+    def may_list(self, repository: RepositoryName) -> bool:
+        """Whether the caller sees the repository in the catalog."""
+        return decide(self.caller.grants, repository).allows(Action.PULL)
 
     def location(self, kind: str, reference: object) -> str:
         return f"{self.public_url}/v2/{self.repository}/{kind}/{reference}"

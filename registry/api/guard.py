@@ -1,120 +1,116 @@
-"""Who asks, and whether they may: plain functions on what the request says, before anything is looked up."""
+"""Who asks, and whether they may: before anything is looked up. A verdict becomes what a client can act on."""
 
-import ipaddress
-import re
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+import contextlib
 
 from starlette.requests import Request
 
-from registry.auth import Action, AnonymousAccess, is_allowed
-from registry.errors import Denied, RequestInvalid, Unauthorized
+from registry.access.grants import Action
+from registry.api.challenge import BASIC, Challenger
+from registry.api.credentials import CredentialsInvalid, parse_credentials
+from registry.api.observe import Record
+from registry.api.origin import Networks, client_address, comes_from_this_machine, refuse_malformed
+from registry.auth import Auth, Caller, LoginFailed, TokenRefused, Verdict
+from registry.errors import Denied, NameInvalid, NameUnknown, RegistryError, Unauthorized
+from registry.identity import Actor
+from registry.limits import RequestLimits, network_of
+from registry.oci.names import RepositoryName
 
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
-# How the names of headers that proxies add begin or end.
-_FORWARDING = ("forwarded", "via", "x-real-ip", "x-forwarded", "x-original-", "x-envoy-", "cf-")
-_FORWARDED_ADDRESS = ("client-ip", "connecting-ip")
-_CHALLENGE = 'Basic realm="Entrepot"'
+_NEEDED = {Action.PULL: "pull", Action.PUSH: "pull,push", Action.DELETE: "pull,delete"}
+_INVALID = "invalid_token"
+# More than the specification's text: of that alone docker shows nothing, and tries a refused upload for a minute.
+_LOG_IN = "authentication required: log in first"
 
 
 class Guard:
     """`trusted_proxies`: addresses and networks whose X-Forwarded-For is believed."""
 
     def __init__(
-        self, access: AnonymousAccess, trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
+        self, auth: Auth, challenger: Challenger, limits: RequestLimits, trusted_proxies: Networks = ()
     ) -> None:
-        self._access = access
+        self._auth = auth
+        self._challenger = challenger
+        self._limits = limits
         self._proxies = trusted_proxies
 
-    def admit(self, request: Request, action: Action) -> None:
-        """Let an allowed request pass. Raises RequestInvalid, Denied, Unauthorized.
-
-        There are no users yet, so credentials are not looked at: `Bearer QQ==`, which some clients always send, and
-        any password are as good as none.
-        """
-        _refuse_malformed(request)
-        if self._access is AnonymousAccess.PROTECTED and not comes_from_this_machine(request):
+    async def enter(self, request: Request) -> Actor:
+        """What every request passes, also one for a token: an actor without a name. Raises RequestInvalid, Denied."""
+        record: Record = request.scope["entrepot.record"]
+        record.client = client_address(request, self._proxies)
+        refuse_malformed(request)
+        await self._auth.refresh()
+        if self._auth.is_protected and not comes_from_this_machine(request):
             raise Denied(
                 "protected mode: without users the registry serves only this machine, asked for as localhost or"
-                " 127.0.0.1. To serve others say what strangers may do: ENTREPOT_ANONYMOUS=pull or push"
+                " 127.0.0.1. To serve others make a user (entrepot user add NAME --admin), or say what strangers may"
+                " do: ENTREPOT_ANONYMOUS=pull or push"
             )
-        if not is_allowed(self._access, action):
-            self._refuse(request)
+        return Actor("anonymous", record.client, record.request_id)
 
-    def client_address(self, request: Request) -> str:
-        """The address of the client: the last one in X-Forwarded-For that no trusted proxy has."""
-        peer = request.client.host if request.client else ""
-        hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
-        while hops and self._is_trusted(peer) and _is_address(hops[-1]):
-            peer = hops.pop()
-        return peer
+    async def admit(self, request: Request, action: Action, repository: RepositoryName | None) -> Caller:
+        """The caller of an allowed request.
 
-    def _refuse(self, request: Request) -> None:
-        refusal = f"callers without credentials may do only this here: {self._access}; and there are no users yet"
-        if "authorization" in request.headers:
-            raise Denied(refusal)  # another challenge would make the client ask for a password again, for ever
-        raise Unauthorized(refusal, _CHALLENGE)
+        Raises RequestInvalid, Denied, Unauthorized, NameUnknown, TooManyRequests.
+        """
+        origin = await self.enter(request)
+        scope = _find_scope(request, action, repository)
+        caller = await self.identify(request, origin, scope)
+        self._limits.take(network_of(origin.address) if caller.is_anonymous else f"name {caller.name}")
+        verdict = await self._auth.judge(caller, action, repository)
+        if verdict is not Verdict.ALLOWED:
+            if verdict in (Verdict.HIDDEN, Verdict.DENIED):
+                self._auth.note_denial(caller, action, repository, origin)
+            raise self._refuse(verdict, request, action, repository)
+        return caller
 
-    def _is_trusted(self, address: str) -> bool:
-        return _is_address(address) and any(ipaddress.ip_address(address) in proxy for proxy in self._proxies)
+    async def identify(self, request: Request, origin: Actor, scope: str = "") -> Caller:
+        """Raises RequestInvalid, Unauthorized, TooManyRequests."""
+        try:
+            credentials = None if self._auth.is_open else parse_credentials(request)
+            caller = await self._auth.identify(credentials, origin)
+        except TokenRefused as problem:
+            raise self._unauthorized(str(problem), request, scope, _INVALID) from None
+        except (CredentialsInvalid, LoginFailed) as problem:
+            raise self._unauthorized(str(problem), request, scope) from None
+        request.scope["entrepot.record"].actor = caller.name
+        return caller
 
+    def _refuse(
+        self, verdict: Verdict, request: Request, action: Action, repository: RepositoryName | None
+    ) -> RegistryError:
+        scope = _find_scope(request, action, repository)
+        if verdict is Verdict.HIDDEN and repository is not None:
+            return NameUnknown(repository.value)
+        if verdict is Verdict.DENIED:
+            return Denied(f"your grants for {repository} do not include {action}")
+        if verdict is Verdict.SCOPE:
+            return self._unauthorized("the token was not issued for this", request, scope, "insufficient_scope")
+        if verdict is Verdict.STALE:
+            text = "the repository was deleted after the token was issued"
+            return self._unauthorized(text, request, scope, _INVALID)
+        if self._auth.is_open and "authorization" in request.headers:
+            # Another challenge would make the client ask for a password again, for ever.
+            return Denied("callers without credentials may not do this here, and there are no users yet")
+        # Who was refused with a stranger's token need not fetch another one: containerd would, five times.
+        error = "insufficient_scope" if "authorization" in request.headers else ""
+        return self._unauthorized(_LOG_IN, request, scope, error)
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, as a Host header or a command line names it, can only be this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def comes_from_this_machine(request: Request) -> bool:
-    """Whether nobody elsewhere can have sent this: no web page and no proxy on this machine passed it on."""
-    return (
-        request.client is not None
-        and is_loopback(request.client.host)
-        and is_loopback(_host(request))
-        and request.scope["http_version"] != "1.0"  # no client of a registry speaks it, but nginx does by default
-        and not any(map(_is_forwarding, request.headers))
-        and not _is_foreign_page(request)
-    )
-
-
-def _refuse_malformed(request: Request) -> None:
-    hosts = request.headers.getlist("host")
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-        raise RequestInvalid("a request has exactly one Host header, with a name and perhaps a port")
-    codings = ",".join(request.headers.getlist("transfer-encoding"))
-    if codings and codings.strip().lower() != "chunked":
-        # The parser undoes chunked and hands over what it does not understand as if it were the content.
-        raise RequestInvalid("the only transfer coding is chunked", headers={"Connection": "close"})
+    def _unauthorized(self, message: str, request: Request, scope: str, error: str = "") -> Unauthorized:
+        if self._auth.is_open:
+            return Unauthorized(message, BASIC)
+        return Unauthorized(message, self._challenger.make(request, self._auth.service, scope, error, message))
 
 
-def _host(request: Request) -> str:
-    """The name in the Host header, without the port; nothing when the header is malformed or missing."""
-    match = _HOST.fullmatch(request.headers.get("host", ""))
-    return match[1] if match else ""
+def show_scope(action: Action, repository: RepositoryName | None) -> str:
+    """What to ask the token service for."""
+    if repository is not None:
+        return f"repository:{repository}:{_NEEDED[action]}"
+    return "registry:catalog:*" if action is Action.CATALOG else ""
 
 
-def _is_forwarding(header: str) -> bool:
-    return header.startswith(_FORWARDING) or header.endswith(_FORWARDED_ADDRESS)
-
-
-def _is_foreign_page(request: Request) -> bool:
-    """Whether a browser says that a page from elsewhere sends this; a page may POST without asking first."""
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return True
-    origin = request.headers.get("origin")
-    try:
-        return origin is not None and not is_loopback(urlsplit(origin).hostname or "")
-    except ValueError:
-        return True
+def _find_scope(request: Request, action: Action, repository: RepositoryName | None) -> str:
+    """With the source of a mount, for clients that ask for exactly what the challenge says."""
+    scope, query = show_scope(action, repository), request.query_params
+    if action is Action.PUSH and "mount" in query and "from" in query:
+        with contextlib.suppress(NameInvalid):  # refused later, if the caller may push at all
+            scope += " " + show_scope(Action.PULL, RepositoryName.parse(query["from"]))
+    return scope

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from registry.api.guard import comes_from_this_machine
+from registry.api.origin import comes_from_this_machine
 from registry.check import Check
 from registry.errors import Denied
 

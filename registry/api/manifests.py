@@ -66,7 +66,7 @@ class ManifestEndpoints:
                 [_writable_tag(tag) for tag in dict.fromkeys(tags)],
                 preconditions(call.request),
             )
-            manifest = await self._manifests.put(push, call.actor)
+            manifest = await self._manifests.put(push, call.actor, call.permission)
         response = Response(status_code=201)
         response.headers["Location"] = call.location("manifests", manifest.digest)
         response.headers["Docker-Content-Digest"] = str(manifest.digest)
@@ -79,7 +79,8 @@ class ManifestEndpoints:
     async def delete(self, call: Call) -> Response:
         """end-9."""
         reference = _writable_reference(call.target.reference)
-        await self._manifests.delete(call.repository, reference, preconditions(call.request), call.actor)
+        conditions = preconditions(call.request)
+        await self._manifests.delete(call.repository, reference, conditions, call.actor, call.permission)
         return Response(status_code=202)
 
     async def list_tags(self, call: Call) -> Response:

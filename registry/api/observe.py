@@ -1,7 +1,9 @@
 """What is written down of every request: one log line, and counters whose labels are closed sets."""
 
+import re
 from dataclasses import dataclass, field
 from time import monotonic
+from urllib.parse import unquote_plus
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -12,6 +14,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _FAILURES = range(500, 600)
+# Parameters that clients send where they should not, or that open what a URL points to.
+_SECRETS = frozenset(
+    {
+        "password", "passwd", "secret", "token", "access_token", "refresh_token", "id_token", "subject_token",
+        "actor_token", "assertion", "client_secret", "client_assertion", "code", "api_key", "apikey", "authorization",
+        "auth", "sig", "signature", "x-amz-signature", "x-amz-security-token", "x-amz-credential", "x-goog-signature",
+    }
+)  # fmt: skip
+_SEPARATORS = re.compile(r"([&;?])")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -72,7 +83,7 @@ def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
     return {
         "method": scope["method"][:16],
         "path": _printable(scope["raw_path"].decode("latin-1"), 1024),
-        "query": _printable(scope["query_string"].decode("latin-1"), 1024),
+        "query": _printable(_without_secrets(scope["query_string"].decode("latin-1")), 1024),
         "status": record.status,
         "received": record.received,
         "sent": record.sent,
@@ -83,6 +94,15 @@ def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
         "request_id": record.request_id,
         **{name: _printable(value) for name, value in optional.items() if value},
     }
+
+
+def _without_secrets(query: str) -> str:
+    return "".join(_hidden(part) for part in _SEPARATORS.split(query))
+
+
+def _hidden(part: str) -> str:
+    name, equals, _ = part.partition("=")
+    return f"{name}=***" if equals and unquote_plus(name).strip("\0 []").lower() in _SECRETS else part
 
 
 def _printable(text: str, length: int = 256) -> str:

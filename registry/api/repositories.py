@@ -16,9 +16,9 @@ class RepositoryEndpoints:
         return JSONResponse({})
 
     async def catalog(self, call: Call) -> Response:
-        """Not in the spec, but asked by many clients; as CNCF distribution answers it."""
+        """Not in the spec, but asked by clients: as CNCF distribution answers it, of what the caller may pull."""
         page = Page.parse(call.request.query_params)
-        names = await self._repositories.list_names(page.last, page.limit + 1)
+        names = await self._repositories.list_seen(page.last, page.limit + 1, call.may_list)
         shown, has_more = page.cut([name.value for name in names])
         return JSONResponse(
             {"repositories": shown},

@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from registry.access.grants import Action
 from registry.api.blobs import BlobEndpoints
 from registry.api.call import Call
 from registry.api.guard import Guard
@@ -17,7 +19,7 @@ from registry.api.observe import Record
 from registry.api.repositories import RepositoryEndpoints
 from registry.api.target import Kind, parse_target
 from registry.api.uploads import UploadEndpoints
-from registry.auth import Action
+from registry.auth import Auth
 from registry.errors import MethodNotAllowed
 from registry.identity import Actor
 
@@ -67,8 +69,9 @@ def make_routes(
 class Distribution:
     """The distribution API as one ASGI application: parse the target, admit the caller, call the endpoint."""
 
-    def __init__(self, routes: Routes, guard: Guard, public_url: str) -> None:
+    def __init__(self, routes: Routes, auth: Auth, guard: Guard, public_url: str) -> None:
         self._routes = routes
+        self._auth = auth
         self._guard = guard
         self._public_url = public_url
 
@@ -80,9 +83,9 @@ class Distribution:
         route = self._routes.get((target.kind, request.method))
         if route is None:
             raise MethodNotAllowed(method for kind, method in self._routes if kind is target.kind)
-        record.client = self._guard.client_address(request)
-        self._guard.admit(request, route.action)
-        actor = Actor(record.actor, record.client, record.request_id)
+        caller = await self._guard.admit(request, route.action, target.name)
+        actor = Actor(caller.name, record.client, record.request_id)
+        may_pull = partial(self._auth.may_pull, caller)
         with contextlib.suppress(ClientDisconnect):  # nobody is there to answer
-            response = await route.endpoint(Call(request, target, actor, self._public_url))
+            response = await route.endpoint(Call(request, target, actor, caller, may_pull, self._public_url))
             await response(scope, receive, send)

@@ -76,7 +76,7 @@ class UploadEndpoints:
     async def _mount(self, call: Call, digest: Digest) -> Response:
         sources = call.request.query_params.getlist("from")
         source = RepositoryName.parse(sources[0]) if sources else None
-        if await self._blobs.mount(call.repository, digest, source, call.actor):
+        if await self._blobs.mount(call.repository, digest, source, call.may_pull, call.actor):
             return _created(call, digest)
         return _session(call, await self._uploads.start(call.repository, digest.algorithm, call.actor), 202)
 

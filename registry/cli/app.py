@@ -12,8 +12,14 @@ from registry.cli.version import find_version
 
 NOUNS = {
     "serve": "Run the registry until SIGTERM or Ctrl+C.",
+    "user": "Add, change and list users; grant and revoke rights.",
+    "robot": "Add, change and list robots: logins for programs.",
+    "group": "Add, change and list groups of users.",
+    "trust": "Add, change and list trust rules: CI logs in without a password.",
     "repository": "List, show and delete repositories.",
     "tag": "List tags, and show what they pointed to in the past.",
+    "audit": "Show who did what, and what was refused.",
+    "key": "List and replace the keys that sign tokens.",
     "check": "See whether database and files agree, and change nothing.",
     "config": "Show the settings and where each of them comes from.",
 }
@@ -63,6 +69,7 @@ def root(
       entrepot serve                              serve ./data on 127.0.0.1:5000
       docker push 127.0.0.1:5000/demo/app:1       push to it
       entrepot repository list                    see what is there
+      entrepot user add alice --admin             let only those in who log in
       entrepot COMMAND --help                     more about a command
 
     Settings come from a TOML file (--config), overridden by ENTREPOT_* in the environment, overridden by flags.

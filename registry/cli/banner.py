@@ -2,40 +2,58 @@
 
 from registry.config import Config
 
-_ACCESS = {
+_OPEN = {
     None: (
         "protected mode: everyone on this machine may pull, push and delete, nobody else is served\n"
-        "(ENTREPOT_ANONYMOUS=pull or push opens it to others)"
+        "(`entrepot user add NAME --admin` ends it; ENTREPOT_ANONYMOUS=pull or push opens it to others)"
     ),
-    "none": "nobody without credentials may do anything (ENTREPOT_ANONYMOUS=none)",
+    "none": "nobody may do anything (ENTREPOT_ANONYMOUS=none) until `entrepot user add NAME --admin`",
     "pull": "everyone may pull (ENTREPOT_ANONYMOUS=pull)",
     "push": "everyone may pull and push (ENTREPOT_ANONYMOUS=push)",
+}
+_STRANGERS = {
+    None: "nothing, unless granted to anonymous",
+    "none": "nothing, unless granted to anonymous (ENTREPOT_ANONYMOUS=none)",
+    "pull": "pull everywhere (ENTREPOT_ANONYMOUS=pull)",
+    "push": "pull and push everywhere (ENTREPOT_ANONYMOUS=push)",
 }
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not listened on
 _MARGIN = 10
 
 
-def make_banner(config: Config, host: str, port: int, version: str) -> str:
-    """`host` and `port` are those of the listening socket."""
-    address = _address(config, host, port)
+def make_banner(config: Config, host: str, port: int, version: str, *, is_anyone_known: bool = False) -> str:
+    """`host` and `port` are those of the listening socket; `is_anyone_known`: somebody can log in."""
+    address = docker_address(config, host, port)
     facts = {"data": str(config.data.absolute())}
     if config.database:
         facts["database"] = str(config.database_path)
     if config.storage:
         facts["blobs"] = str(config.storage_path)
-    facts["access"] = _ACCESS[config.anonymous]
-    if config.anonymous in (None, "push"):
+    if is_anyone_known:
+        facts["access"] = f"users and robots with their grants; strangers: {_STRANGERS[config.anonymous]}"
+    else:
+        facts["access"] = _OPEN[config.anonymous]
+    if is_anyone_known or config.anonymous in (None, "push"):
         image = f"{address}/demo/app:1"
-        facts["try"] = f"docker pull busybox\ndocker tag busybox {image}\ndocker push {image}"
-    if not config.public_url and host in _EVERYWHERE:
-        facts["note"] = "docker on other machines wants TLS: put a proxy in front, or name it in insecure-registries"
+        login = f"docker login {address}\n" if is_anyone_known else ""
+        facts["try"] = f"{login}docker pull busybox\ndocker tag busybox {image}\ndocker push {image}"
+    if not config.public_url and host in _EVERYWHERE and config.scheme == "http":
+        facts["note"] = (
+            "docker on other machines wants TLS: give ENTREPOT_TLS_CERT and ENTREPOT_TLS_KEY, put a proxy in front,\n"
+            "or name it in insecure-registries"
+        )
     facts["stop"] = "Ctrl+C"
-    url = config.public_url or f"http://{_bracketed(host)}:{port}"
+    url = config.public_url or own_url(config, host, port)
     lines = [f"Entrepot {version} serves container images at {url}", *map(_line, facts, facts.values())]
     return "\n".join(lines)
 
 
-def _address(config: Config, host: str, port: int) -> str:
+def own_url(config: Config, host: str, port: int) -> str:
+    """Where the socket itself is reached, whatever stands in front of it."""
+    return f"{config.scheme}://{_bracketed(host)}:{port}"
+
+
+def docker_address(config: Config, host: str, port: int) -> str:
     """The registry as docker names it on this machine, or everywhere when there is a public URL."""
     if config.public_url:
         return config.public_url.partition("://")[2]

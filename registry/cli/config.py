@@ -2,7 +2,7 @@
 
 import typer
 
-from registry.cli.options import AsJson, ConfigFile, Host, Port, Workers
+from registry.cli.options import AsJson, ConfigFile, Host, Port, TlsCert, TlsKey, Workers
 from registry.cli.output import print_json, print_table
 from registry.cli.settings import load_config
 from registry.config import PREFIX, Config
@@ -18,10 +18,13 @@ def config() -> None:
 
 
 @app.command()
-def show(
+def show(  # noqa: PLR0913 - each is a flag
+    *,
     host: Host = None,
     port: Port = None,
     workers: Workers = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     as_json: AsJson = False,
     config_file: ConfigFile = None,
 ) -> None:
@@ -33,7 +36,8 @@ def show(
       entrepot config show
       ENTREPOT_PORT=5001 entrepot config show --config /etc/entrepot.toml --json
     """
-    config, origins = load_config(config_file, {"host": host, "port": port, "workers": workers})
+    flags = {"host": host, "port": port, "workers": workers, "tls_cert": tls_cert, "tls_key": tls_key}
+    config, origins = load_config(config_file, flags)
     values = _effective(config)
     if as_json:
         print_json({"settings": [_document(name, values[name], origins[name]) for name in values]})
@@ -49,6 +53,9 @@ def _effective(config: Config) -> dict[str, object]:
         "storage": f"file://{config.storage_path}",
         "database": f"sqlite:///{config.database_path}",
     }
+    places |= {
+        name: str(path.absolute()) for name in ("tls_cert", "tls_key") if (path := getattr(config, name)) is not None
+    }
     return {name: _plain(value) for name, value in config.model_dump(mode="json").items()} | places
 
 
@@ -60,6 +67,8 @@ def _plain(value: object) -> object:
 def _show(name: str, value: object) -> object:
     if name == "anonymous" and value is None:
         return "(unset: protected mode)"
+    if value is None:
+        return "(unset)"
     return "(empty)" if value == "" else value
 
 

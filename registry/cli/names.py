@@ -1,4 +1,4 @@
-"""Arguments that are names: text that is none is wrong usage."""
+"""Arguments that are names, patterns and actions: text that is none is wrong usage."""
 
 import contextlib
 import re
@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from registry.access.globs import PatternInvalid, RepositoryGlob
+from registry.access.grants import ActionsInvalid, Grant
 from registry.errors import NameInvalid
 from registry.oci.names import RepositoryName, Tag, TagInvalid
 
@@ -36,7 +38,34 @@ def _parse_tag(text: str) -> Tag:
         raise typer.BadParameter(str(problem)) from None
 
 
+def parse_grant(repositories: str, actions: str, tags: str) -> Grant:
+    """Raises BadParameter."""
+    try:
+        return Grant.parse(repositories, actions, tags)
+    except (PatternInvalid, ActionsInvalid) as problem:
+        raise typer.BadParameter(str(problem)) from None
+
+
+def _parse_glob(text: str) -> RepositoryGlob:
+    try:
+        return RepositoryGlob.parse(text)
+    except PatternInvalid as problem:
+        raise typer.BadParameter(str(problem)) from None
+
+
 RepositoryArgument = Annotated[
     RepositoryName, typer.Argument(metavar="REPOSITORY", parser=_parse_repository, help="The repository's name.")
 ]
 TagArgument = Annotated[Tag, typer.Argument(metavar="TAG", parser=_parse_tag, help="The tag's name.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name.")]
+GranteeArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A user, robot, group or trust rule; anonymous is everyone, known or not."),
+]
+GlobArgument = Annotated[
+    RepositoryGlob,
+    typer.Argument(metavar="GLOB", parser=_parse_glob, help="Which repositories: * is one part of a name, ** several."),
+]
+ActionsArgument = Annotated[
+    str, typer.Argument(metavar="ACTIONS", help="Of pull, push, create, delete, admin; with commas.")
+]

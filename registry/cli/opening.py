@@ -14,7 +14,9 @@ from registry.cli.invocation import Invocation, Refused, user_name
 from registry.cli.settings import load_config
 from registry.config import Config
 from registry.errors import RegistryError, Unavailable
+from registry.identities import IdentityRefused
 from registry.identity import Actor
+from registry.passwords import PasswordInvalid
 from storage.blobstore import ForeignStore
 
 T = TypeVar("T")
@@ -34,6 +36,21 @@ def change(ctx: typer.Context, file: Path | None, work: Callable[[Registry, Acto
     refuse_other_user(config, invocation)
     with explained(config, invocation):
         return asyncio.run(_join(config, lambda registry: work(registry, invocation.actor)))
+
+
+def make(ctx: typer.Context, file: Path | None, work: Callable[[Registry, Actor], Coroutine[Any, Any, T]]) -> T:
+    """As `change`, and makes the registry where there is none: somebody must be known before it may be exposed."""
+    config, _ = load_config(file)
+    invocation = ctx.ensure_object(Invocation)
+    refuse_other_user(config, invocation)
+    with explained(config, invocation):
+        return asyncio.run(_start_or_join(config, lambda registry: work(registry, invocation.actor)))
+
+
+def is_anyone_known(config: Config, invocation: Invocation) -> bool:
+    """Whether somebody can log in to the registry there, if there is one. Raises Refused."""
+    with explained(config, invocation):
+        return _find_owner(config) is not None and asyncio.run(_is_anyone_known(config))
 
 
 def refuse_other_user(config: Config, invocation: Invocation) -> None:
@@ -60,8 +77,10 @@ def explained(config: Config, invocation: Invocation) -> Iterator[None]:
         ) from None
     except Unavailable as problem:
         raise Refused(f"{config.database_path}: {problem}{_hint(config, invocation)}") from None
-    except RegistryError as problem:
+    except (RegistryError, IdentityRefused, PasswordInvalid) as problem:
         raise Refused(str(problem)) from None
+    except BrokenPipeError:
+        raise  # nothing is wrong with the stores: whoever reads what is printed has seen enough
     except OSError as problem:
         place = problem.filename or config.database_path.parent
         if isinstance(problem, NotADirectoryError):
@@ -79,6 +98,31 @@ async def _join(config: Config, work: Callable[[Registry], Coroutine[Any, Any, T
         if not await registry.join():
             raise _none_here(config)
         return await work(registry)
+    finally:
+        registry.close()
+
+
+async def _start_or_join(config: Config, work: Callable[[Registry], Coroutine[Any, Any, T]]) -> T:
+    if _find_owner(config) is not None:
+        return await _join(config, work)
+    registry = Registry(config)
+    try:
+        await registry.start()
+        return await work(registry)
+    finally:
+        registry.close()
+
+
+async def _is_anyone_known(config: Config) -> bool:
+    """An older version's database knows nobody, and the server is about to bring it up to date.
+
+    The store is not looked at: a start that was killed may not have marked it yet.
+    """
+    registry = Registry(config)
+    try:
+        with contextlib.suppress(Unavailable):
+            return await registry.is_made() and await registry.identities.is_anyone_known()
+        return False
     finally:
         registry.close()
 

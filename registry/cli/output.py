@@ -11,13 +11,15 @@ from rich.table import Table
 _WIDE = 10_000  # columns: no cell is folded, because nobody can copy half a digest
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = (), has_header: bool = True
+) -> None:
     """`numbers` names the columns that are aligned to the right."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=has_header)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(show_text(str(cell)) for cell in row))
     console = make_console()
     console.width = _WIDE
     console.print(table)
@@ -27,9 +29,29 @@ def print_json(document: object) -> None:
     typer.echo(json.dumps(document, indent=2))
 
 
+def print_json_line(document: object) -> None:
+    typer.echo(json.dumps(document))
+
+
+def print_secret(sentence: str, secret: str) -> None:
+    """The secret is alone on standard output, where a script takes it; what it is, is told on standard error."""
+    typer.echo(sentence, err=True)
+    typer.echo(secret)
+
+
+def print_hint(text: str) -> None:
+    """What else there is to know about what was done: no part of what a script takes."""
+    typer.echo(text, err=True)
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """Text is shown as it is: names and messages are no markup."""
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def show_text(text: str) -> str:
+    """Without anything that a terminal would obey: what others wrote is shown, not done."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def show_instant(milliseconds: int) -> str:

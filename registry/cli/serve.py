@@ -1,57 +1,71 @@
 """`entrepot serve`: the server, and what it says when it starts."""
 
 import sys
+from functools import partial
 
 import structlog
 import typer
 
 from registry import logs
 from registry.app import create_app
-from registry.cli.banner import make_banner
+from registry.cli.banner import make_banner, own_url
 from registry.cli.invocation import Invocation, Refused
-from registry.cli.opening import explained, refuse_other_user
-from registry.cli.options import ConfigFile, Host, Port, Workers
+from registry.cli.opening import explained, is_anyone_known, refuse_other_user
+from registry.cli.options import ConfigFile, Host, Port, TlsCert, TlsKey, Workers
 from registry.cli.settings import load_config
 from registry.cli.version import find_version
 from registry.config import Config
-from registry.server import CannotServe, refuse_exposure
+from registry.server import CannotServe, open_certificate, refuse_exposure
 from registry.server import serve as run_server
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def serve(
-    ctx: typer.Context, host: Host = None, port: Port = None, workers: Workers = None, config_file: ConfigFile = None
+def serve(  # noqa: PLR0913 - each is a flag
+    ctx: typer.Context,
+    *,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    config_file: ConfigFile = None,
 ) -> None:
     """Run the registry until SIGTERM or Ctrl+C.
 
-    Everything lives in ./data, or where ENTREPOT_DATA says. Until
-    ENTREPOT_ANONYMOUS says what strangers may do, it serves this machine only.
+    Everything lives in ./data, or where ENTREPOT_DATA says. Until somebody can
+    log in (entrepot user add) or ENTREPOT_ANONYMOUS says what strangers may do,
+    it serves this machine only.
 
     Examples:
       entrepot serve
       entrepot serve --port 5001
       ENTREPOT_ANONYMOUS=pull entrepot serve --host 0.0.0.0
+      entrepot serve --tls-cert fullchain.pem --tls-key privkey.pem
       entrepot serve --config /etc/entrepot.toml
     """
-    config, _ = load_config(config_file, {"host": host, "port": port, "workers": workers})
+    flags = {"host": host, "port": port, "workers": workers, "tls_cert": tls_cert, "tls_key": tls_key}
+    config, _ = load_config(config_file, flags)
     invocation = ctx.ensure_object(Invocation)
     try:
-        refuse_exposure(config)  # before a directory is made for nothing
         refuse_other_user(config, invocation)
+        # Before a directory is made for nothing.
+        is_known = is_anyone_known(config, invocation)
+        refuse_exposure(config, is_anyone_known=is_known)
         logs.configure(config.log_format)
+        certificate = open_certificate(config)
         with explained(config, invocation):
-            run_server(create_app(config), config, lambda host, port: announce(config, host, port))
+            run_server(create_app(config), config, partial(announce, config, is_anyone_known=is_known), certificate)
     except CannotServe as problem:
         raise Refused(str(problem)) from None
 
 
-def announce(config: Config, host: str, port: int) -> None:
+def announce(config: Config, host: str, port: int, *, is_anyone_known: bool) -> None:
     """Say that requests may come: in words to a person, in one line of the log elsewhere."""
     if config.log_format != "json" and sys.stderr.isatty():
-        typer.echo(make_banner(config, host, port, find_version()), err=True)
+        is_known = is_anyone_known or bool(config.admin_user)  # who was made when it started
+        typer.echo(make_banner(config, host, port, find_version(), is_anyone_known=is_known), err=True)
     else:
-        structlog.get_logger().info(
-            "listening", host=host, port=port, data=str(config.data.absolute()), version=find_version()
-        )
+        url, data = own_url(config, host, port), str(config.data.absolute())
+        structlog.get_logger().info("listening", url=url, host=host, port=port, data=data, version=find_version())

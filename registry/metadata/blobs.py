@@ -38,15 +38,25 @@ def find_stored(tx: Transaction, digest: Digest) -> StoredBlob | None:
     return StoredBlob(digest, *row) if row else None
 
 
-def list_repositories(tx: Transaction, digest: Digest) -> list[RepositoryName]:
-    """Repositories that have the right to the blob, at most a hundred."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A repository that has the right to a blob."""
+
+    id: int
+    name: RepositoryName
+
+
+def list_repositories(tx: Transaction, digest: Digest, only: RepositoryName | None) -> list[Origin]:
+    """Repositories that have the right to the blob, at most a hundred; `only` this one, if there is one."""
     rows = tx.run(
-        "SELECT name FROM repository_blob JOIN repository ON repository.id = repository_blob.repository_id"
+        "SELECT repository.id, name FROM repository_blob JOIN repository"
+        " ON repository.id = repository_blob.repository_id"
         " WHERE repository_blob.digest = :digest AND repository_blob.deleted_at IS NULL"
-        " AND repository.deleted_at IS NULL LIMIT 100",
+        " AND repository.deleted_at IS NULL AND (:only IS NULL OR name = :only) LIMIT 100",
         digest=str(digest),
+        only=only.value if only else None,
     )
-    return [RepositoryName(row[0]) for row in rows]
+    return [Origin(row[0], RepositoryName(row[1])) for row in rows]
 
 
 def insert(tx: Transaction, blob: StoredBlob, deed: Deed) -> None:

@@ -1,7 +1,39 @@
-"""The change log: one row for each change that a client can see, written in the same transaction."""
+"""The change log: a row for each change, written in its transaction, and for what was tried and refused."""
+
+from dataclasses import dataclass
 
 from registry.identity import Deed
 from registry.metadata.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`at` in Unix milliseconds; `times` how often it happened. What does not apply is empty."""
+
+    sequence: int
+    at: int
+    actor: str
+    address: str
+    request_id: str
+    action: str
+    repository: str
+    digest: str
+    tag: str
+    subject: str
+    detail: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was tried and refused, `times` in a row: of `deed` the first time."""
+
+    deed: Deed
+    action: str
+    repository: str = ""
+    subject: str = ""
+    detail: str = ""
+    times: int = 1
 
 
 def append(
@@ -20,3 +52,42 @@ def append(
         digest=digest,
         tag=tag,
     )
+
+
+def append_access(tx: Transaction, deed: Deed, action: str, *, subject: str, detail: str = "") -> None:
+    """What is about no repository: `subject` names the identity or the key that it was done to."""
+    append_refusal(tx, Refusal(deed, action, subject=subject, detail=detail))
+
+
+def append_refusal(tx: Transaction, refusal: Refusal) -> None:
+    tx.run(
+        "INSERT INTO change (at, actor, address, request_id, action, repository, subject, detail, times)"
+        " VALUES (:at, :actor, :address, :request_id, :action, :repository, :subject, :detail, :times)",
+        at=refusal.deed.at,
+        actor=refusal.deed.actor.name,
+        address=refusal.deed.actor.address,
+        request_id=refusal.deed.actor.request_id,
+        action=refusal.action,
+        repository=refusal.repository,
+        subject=refusal.subject,
+        detail=refusal.detail,
+        times=refusal.times,
+    )
+
+
+def list_after(tx: Transaction, sequence: int, since: int, limit: int) -> list[Change]:
+    """Changes after a sequence number and not before `since` (Unix milliseconds), in their order."""
+    rows = tx.run(
+        "SELECT sequence, at, actor, address, request_id, action, repository, coalesce(digest, ''),"
+        " coalesce(tag, ''), subject, detail, times FROM change"
+        " WHERE sequence > :sequence AND at >= :since ORDER BY sequence LIMIT :limit",
+        sequence=sequence,
+        since=since,
+        limit=limit,
+    )
+    return [Change(*row) for row in rows]
+
+
+def get_last(tx: Transaction) -> int:
+    """The sequence number of the last change, 0 when there is none."""
+    return int(tx.only("SELECT coalesce(max(sequence), 0) FROM change")[0])

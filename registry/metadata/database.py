@@ -6,6 +6,7 @@ wait. Reads are point reads of some microseconds and run where they are asked, i
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -93,6 +94,7 @@ class Database:
             raise Unavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt the database: upgrade apsw")
         self._reach = reach
         with _problems_named():
+            _keep_private(path)
             self._writer = _connect(path)
             self._reader = _connect(path)
             self._reader.pragma("query_only", 1)
@@ -164,6 +166,19 @@ class Database:
                 raise job.problem  # a full disk or an I/O error has undone the whole group already
             self._writer.execute("ROLLBACK TO job")
         self._writer.execute("RELEASE job")
+
+
+def _keep_private(path: Path) -> None:
+    """The file has hashes of passwords and keys that sign; SQLite gives the files beside it the same mode.
+
+    A file that exists is never opened here: to close it again would drop the locks of this process's connections to it.
+    """
+    with contextlib.suppress(OSError):  # SQLite tells what is wrong with the path
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
 
 
 def _connect(path: Path) -> apsw.Connection:

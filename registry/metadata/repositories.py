@@ -37,6 +37,10 @@ def find(tx: Transaction, name: RepositoryName) -> Repository | None:
     return _repository(row) if row else None
 
 
+def is_visible(tx: Transaction, repository_id: int) -> bool:
+    return tx.one("SELECT 1 FROM repository WHERE id = :id AND deleted_at IS NULL", id=repository_id) is not None
+
+
 def get_or_make(tx: Transaction, name: RepositoryName, cause: str, deed: Deed) -> int:
     """The id of the repository, which begins to exist with its first content."""
     if repository := find(tx, name):

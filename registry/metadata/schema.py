@@ -53,6 +53,11 @@ def get_or_make_instance(tx: Transaction, instance: str, registry_id: str, now: 
     return str(tx.only("SELECT instance FROM registry")[0])
 
 
+def get_registry_id(tx: Transaction) -> str:
+    """12 digits."""
+    return str(tx.only("SELECT registry_id FROM registry")[0])
+
+
 def _done(tx: Transaction) -> int:
     return int(tx.only("SELECT coalesce(max(number), 0) FROM migration")[0])
 

@@ -42,6 +42,21 @@ def set_tag(tx: Transaction, repository_id: int, tag: Tag, digest: str, manifest
     changes.append(tx, deed, "tag.set", repository_id, digest=digest, tag=tag.value)
 
 
+def find_digest(tx: Transaction, repository_id: int, tag: Tag) -> str | None:
+    """What the tag points to."""
+    row = tx.one(
+        "SELECT digest FROM tag WHERE repository_id = :id AND name = :name AND valid_to IS NULL",
+        id=repository_id,
+        name=tag.value,
+    )
+    return str(row[0]) if row else None
+
+
+def list_of(tx: Transaction, manifest_id: int) -> list[str]:
+    """The names of the tags that point to the manifest, in byte order."""
+    return sorted(row[0] for row in tx.run("SELECT name FROM tag WHERE manifest_id = :id", id=manifest_id))
+
+
 def delete(tx: Transaction, repository_id: int, tag: Tag, deed: Deed) -> bool:
     """Close the tag; its manifest stays. False when there is no such tag."""
     digest = _close(tx, repository_id, tag, deed)

@@ -105,6 +105,24 @@ def remove_all(tx: Transaction, repository: RepositoryName) -> list[str]:
     return [row[0] for row in rows]
 
 
+def remove_owned(tx: Transaction, owner: str) -> list[str]:
+    """End every session of the owner, before a namesake comes. Returns their storage keys.
+
+    Those whom trust rules let in are `trust:<rule>+<rule>/<subject>`: they belong to each of the rules.
+    """
+    federated = tx.run("SELECT DISTINCT owner FROM upload WHERE owner >= 'trust:' AND owner < 'trust;'")
+    keys: list[str] = []
+    for each in [owner, *(row[0] for row in federated if owner in _trusts(row[0]))]:
+        rows = tx.run("DELETE FROM upload WHERE owner = :owner RETURNING storage_key", owner=each)
+        keys += [row[0] for row in rows]
+    return keys
+
+
+def _trusts(owner: str) -> list[str]:
+    kind, _, names = owner.partition("/")[0].partition(":")
+    return [f"{kind}:{name}" for name in names.split("+")]
+
+
 def _session(row: Row) -> UploadSession:
     session_id, repository, owner, key, offset, algorithm, expires_at, writer = row
     state = UploadState(key, offset, algorithm)

@@ -197,7 +197,7 @@ def test_methods_that_an_endpoint_does_not_have(stock: Stock, method: str, path:
 UNKNOWN_ROUTES = [
     "/", "/v1/", "/v3/", "/V2/", "/v2/a", "/v2/a/b/c", "/v2/tags/list", "/v2/manifests/v1", "/v2/blobs/uploads/",
     "/v2/a/tags", "/v2/a/tags/list/", "/v2/a/tags/list/x", "/v2/a/manifests/v1/", "/v2/_catalog/", "/v2/_catalog/x",
-    "/v2/a/referrers", "/v2/a/blobs/uploads/x/y", "/healthz/", "/token", "/index.html", "/v2x/",
+    "/v2/a/referrers", "/v2/a/blobs/uploads/x/y", "/healthz/", "/token/", "/index.html", "/v2x/",
 ]  # fmt: skip
 
 

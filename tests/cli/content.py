@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from registry.access.grants import EVERYTHING, Permission
 from registry.app import Registry
 from registry.config import Config
 from registry.identity import Actor
@@ -68,7 +69,9 @@ async def _push(registry: Registry, name: RepositoryName, tag: str, note: str) -
             "annotations": {"note": note},
         }
     ).encode()
-    manifest = await registry.manifests.put(ManifestPush(name, Tag(tag), IMAGE, content), BOB)
+    manifest = await registry.manifests.put(
+        ManifestPush(name, Tag(tag), IMAGE, content), BOB, Permission((EVERYTHING,))
+    )
     return str(manifest.digest)
 
 

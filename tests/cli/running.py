@@ -1,5 +1,6 @@
 """Runs `entrepot`: inside this process where that shows the same, as a program, and as a program on a terminal."""
 
+import codecs
 import contextlib
 import io
 import json
@@ -17,6 +18,7 @@ from typing import Self
 
 from registry.cli.app import run
 from registry.cli.invocation import Invocation
+from tests.waiting import wait_until
 
 PROGRAM = Path(sys.executable).with_name("entrepot")
 SECONDS = 30
@@ -29,10 +31,14 @@ class Outcome:
     stderr: str
 
 
-def entrepot(*arguments: str, uid: int | None = None) -> Outcome:
+def entrepot(*arguments: str, uid: int | None = None, stdin: bytes = b"") -> Outcome:
     """Run the command inside this process, as this process's user or as another one."""
     invocation = Invocation(os.geteuid() if uid is None else uid, "entrepot", arguments)
-    with contextlib.redirect_stdout(io.StringIO()) as stdout, contextlib.redirect_stderr(io.StringIO()) as stderr:
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as stdout,
+        contextlib.redirect_stderr(io.StringIO()) as stderr,
+        _stdin(stdin),
+    ):
         try:
             run(invocation)
         except SystemExit as end:
@@ -59,18 +65,29 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
     return inherited | settings
 
 
+@contextlib.contextmanager
+def _stdin(content: bytes) -> Iterator[None]:
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(content))
+    try:
+        yield
+    finally:
+        sys.stdin = before
+
+
 class Terminal:
     """The program with a terminal for its three streams; `text` is what it showed until now."""
 
     def __init__(self, *arguments: str, **settings: str) -> None:
         self._screen, end = os.openpty()
         self.text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.program = subprocess.Popen(
             [PROGRAM, *arguments],
             env=environment({"TERM": "xterm", "COLUMNS": "100"} | settings),
             stdin=end,
             stdout=end,
             stderr=end,
+            start_new_session=True,  # a password is asked for here, not at the terminal of whoever runs the tests
         )
         os.close(end)
 
@@ -84,7 +101,8 @@ class Terminal:
         os.write(self._screen, f"{line}\n".encode())
 
     def interrupt(self) -> None:
-        """What Ctrl+C does."""
+        """What Ctrl+C does, when the program waits: readline loses a signal just after it has shown its question."""
+        wait_until(self._is_waiting, "the program waits")
         self.program.send_signal(signal.SIGINT)
 
     def wait(self) -> int:
@@ -105,6 +123,10 @@ class Terminal:
             self.program.wait()
         os.close(self._screen)
 
+    def _is_waiting(self) -> bool:
+        """Whether the main thread sleeps."""
+        return Path(f"/proc/{self.program.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._screen], [], [], max(0.0, deadline - time.monotonic()))
         assert ready, f"nothing was shown for {SECONDS} s after:\n{self.text}"
@@ -112,7 +134,7 @@ class Terminal:
             shown = os.read(self._screen, 4096)
         except OSError:  # Linux's end of file: nobody has the other end open
             return False
-        self.text += shown.decode().replace("\r\n", "\n")
+        self.text = (self.text + self._decoder.decode(shown)).replace("\r\n", "\n")
         return bool(shown)
 
 

@@ -13,14 +13,25 @@ from tests.cli.running import Terminal, entrepot, environment, program
 
 COMMANDS = [
     ("serve",),
+    *(
+        ("user", verb)
+        for verb in ("add", "list", "password", "disable", "enable", "remove", "grant", "revoke", "import")
+    ),
+    *(("robot", verb) for verb in ("add", "list", "rotate", "disable", "enable", "remove")),
+    *(("group", verb) for verb in ("add", "list", "join", "leave", "remove")),
+    *(("trust", verb) for verb in ("add", "list", "disable", "enable", "remove")),
     ("repository", "list"),
     ("repository", "show"),
     ("repository", "delete"),
     ("tag", "list"),
     ("tag", "history"),
+    ("audit",),
+    ("key", "list"),
+    ("key", "rotate"),
     ("check",),
     ("config", "show"),
 ]
+TABLES = {("audit",), ("check",), ("config", "show"), ("repository", "show"), ("tag", "history")}
 COLOR = re.compile(r"\x1b\[(?:\d+;)*3\d")
 
 
@@ -65,9 +76,9 @@ def test_each_command_has_examples_and_a_config_file(command: tuple[str, ...]) -
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_each_command_that_prints_a_table_speaks_json(command: tuple[str, ...]) -> None:
-    """All but those that print no table take --json."""
+    """Those that print a table take --json, and no others."""
     has_json = "--json" in entrepot(*command, "--help").stdout
-    assert has_json == (command not in {("serve",), ("repository", "delete")})
+    assert has_json == (command in TABLES or command[-1] == "list")
 
 
 @pytest.mark.parametrize("command", [(), ("tag",), *COMMANDS], ids=" ".join)
@@ -107,6 +118,18 @@ def test_help_loads_no_server() -> None:
         (["serve", "--port", "http"], "should be a valid integer"),
         (["serve", "--port", "80000"], "less than or equal to 65535"),
         (["check", "--fast"], "No such option"),
+        (["user", "add", "bob", "--password", "secret-secret"], "No such option: --password"),
+        (["user", "grant", "bob", "Acme/*", "pull"], "a repository pattern is"),
+        (["user", "grant", "bob", "acme/***", "pull"], "a repository pattern is"),
+        (["user", "grant", "bob", "acme/*", "pul"], "actions are pull, push, create, delete, admin"),
+        (["user", "grant", "bob", "acme/*", ","], "and at least one"),
+        (["user", "grant", "bob", "acme/*", "push", "--tags", "ci/*"], "a tag pattern is"),
+        (["user", "revoke", "bob", "Acme"], "a repository pattern is"),
+        (["robot", "add", "ci", "--actions", "pull"], "Missing option '--repository'"),
+        (["robot", "add", "ci", "--repository", "a", "--actions", "any"], "actions are"),
+        (["robot", "rotate", "ci", "--expires", "soon"], "or never, but not 'soon'"),
+        (["audit", "--since", "yesterday"], "a duration such as 90m, 24h and 7d"),
+        (["audit", "--since", "never"], "a duration such as 90m, 24h and 7d"),
     ],
 )
 def test_wrong_usage_is_status_2(arguments: list[str], said: str) -> None:

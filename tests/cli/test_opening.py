@@ -39,15 +39,15 @@ def test_a_file_that_no_start_has_finished_is_no_registry(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("sql", "said"),
     [
-        ("max(number) + 1", "has schema 2, this version knows 1: install the newer one again"),
-        ("0", "has schema 0, this version needs 1: start its server once, which brings it there"),
+        ("INSERT INTO migration VALUES (3, 'next')", "has schema 3, this version knows 2: install the newer one again"),
+        ("DELETE FROM migration WHERE number = 2", "has schema 1, this version needs 2: start its server once"),
     ],
 )
-def test_another_versions_database_is_refused(filled: Filled, number: str, said: str) -> None:
+def test_another_versions_database_is_refused(filled: Filled, sql: str, said: str) -> None:
     """A command reads only the schema of its own version, and says how to get there."""
-    asyncio.run(change(filled, f"UPDATE migration SET number = (SELECT {number} FROM migration)"))
+    asyncio.run(change(filled, sql))
     outcome = entrepot("repository", "list")
     assert (outcome.status, outcome.stdout) == (1, "")
     assert said in outcome.stderr

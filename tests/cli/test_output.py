@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.cli.output import exact_instant, show_count, show_instant, show_size
+from registry.cli.output import exact_instant, show_count, show_instant, show_size, show_text
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,9 @@ def test_instants_are_utc() -> None:
     """People see seconds, programs milliseconds, both in ISO 8601."""
     assert show_instant(1_767_225_600_999) == "2026-01-01T00:00:00Z"
     assert exact_instant(1_767_225_600_999) == "2026-01-01T00:00:00.999Z"
+
+
+def test_a_terminal_obeys_nothing_that_is_shown() -> None:
+    """Escape sequences, line ends and marks of direction are written out."""
+    assert show_text("a\x1b[2Jb\n\u202ec") == "a\\x1b[2Jb\\n\\u202ec"
+    assert show_text("größer 東") == "größer 東"

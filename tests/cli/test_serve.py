@@ -66,7 +66,7 @@ def test_json_logs_at_a_terminal_stay_json(data: Path) -> None:
     ("anonymous", "access", "has_push"),
     [
         (None, "protected mode", True),
-        ("none", "nobody without credentials", False),
+        ("none", "nobody may do anything (ENTREPOT_ANONYMOUS=none) until `entrepot user add", False),
         ("pull", "everyone may pull (", False),
         ("push", "everyone may pull and push (", True),
     ],
@@ -76,6 +76,34 @@ def test_the_banner_says_who_may_do_what(anonymous: str | None, access: str, has
     banner = make_banner(Config.model_validate({"anonymous": anonymous}), "127.0.0.1", 5000, "1.0")
     assert f"access    {access}" in banner
     assert ("docker push 127.0.0.1:5000/demo/app:1" in banner) == has_push
+
+
+@pytest.mark.parametrize(
+    ("anonymous", "strangers"),
+    [
+        (None, "nothing, unless granted to anonymous\n"),
+        ("none", "nothing, unless granted to anonymous (ENTREPOT_ANONYMOUS=none)"),
+        ("pull", "pull everywhere ("),
+        ("push", "pull and push everywhere ("),
+    ],
+)
+def test_the_banner_tells_users_from_strangers(anonymous: str | None, strangers: str) -> None:
+    """Once somebody can log in, the lines to try begin with that."""
+    config = Config.model_validate({"anonymous": anonymous})
+    banner = make_banner(config, "127.0.0.1", 5000, "1.0", is_anyone_known=True)
+    assert f"access    users and robots with their grants; strangers: {strangers}" in banner
+    assert "try       docker login 127.0.0.1:5000\n" in banner
+
+
+def test_the_banner_knows_users(data: Path) -> None:
+    """A server that begins with a user does not say that it is in protected mode."""
+    assert entrepot("user", "add", "alice", "--admin").status == 0
+    with Terminal("serve", "--port", "0", ENTREPOT_DATA=str(data)) as terminal:
+        terminal.expect("Ctrl+C\n")
+        assert "access    users and robots with their grants" in terminal.text
+        assert "protected mode" not in terminal.text
+        terminal.interrupt()
+        assert terminal.wait() == 0
 
 
 @pytest.mark.parametrize(
@@ -121,7 +149,7 @@ def test_a_second_server_is_refused(data: Path, tmp_path: Path) -> None:
 def test_strangers_need_a_decision(data: Path) -> None:
     """Protected mode listens on loopback only, says which settings change that, and makes no data directory."""
     outcome = serve(data, "--host", "0.0.0.0")  # noqa: S104 - it is refused
-    assert_refused(outcome, "protected mode: nobody decided what strangers may do")
+    assert_refused(outcome, "protected mode: nobody can log in yet, so it does not listen on 0.0.0.0.")
     assert "ENTREPOT_ANONYMOUS=pull" in outcome.stderr
     assert not data.exists()
 
@@ -150,7 +178,7 @@ def test_a_newer_database_is_refused(filled: Filled) -> None:
 
     async def age() -> None:
         database = Database(filled.data / "entrepot.db")
-        await database.write(lambda tx: tx.run("UPDATE migration SET number = 99"))
+        await database.write(lambda tx: tx.run("INSERT INTO migration VALUES (99, 'newer')"))
         database.close()
 
     asyncio.run(age())

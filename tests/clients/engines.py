@@ -74,8 +74,11 @@ class DockerEngine:
             DOCKER_RAMDISK="1",  # a chroot is no place for pivot_root
         )
 
+    def command(self, *arguments: str | Path) -> list[str | Path]:
+        return ["docker", "--host", self._host, *arguments]
+
     def run(self, *arguments: str | Path) -> str:
-        return self.suite.run("docker", "--host", self._host, *arguments)
+        return self.suite.run(*self.command(*arguments))
 
     def build(self, *arguments: str | Path) -> str:
         """Build with BuildKit; returns the progress that it printed."""
@@ -83,7 +86,7 @@ class DockerEngine:
         return self.suite.complete("docker", "--host", self._host, *plain, *arguments).stderr
 
     def refuse(self, *arguments: str | Path) -> str:
-        return self.suite.refuse("docker", "--host", self._host, *arguments)
+        return self.suite.refuse(*self.command(*arguments))
 
     def wait_until_ready(self) -> None:
         wait_until(self._answers, f"dockerd answers, see {self._daemon.log_path}", seconds=60)
@@ -119,11 +122,14 @@ class Containerd:
         config.write_text(CONTAINERD_CONFIG.format(folder=self.folder, socket=self._socket))
         self._daemon = Daemon(suite, self.folder / "containerd.log", ["containerd", "--config", config])
 
+    def command(self, *arguments: str | Path) -> list[str | Path]:
+        return ["ctr", "--address", self._socket, "images", *arguments]
+
     def images(self, *arguments: str | Path) -> str:
-        return self.suite.run("ctr", "--address", self._socket, "images", *arguments)
+        return self.suite.run(*self.command(*arguments))
 
     def refuse(self, *arguments: str | Path) -> str:
-        return self.suite.refuse("ctr", "--address", self._socket, "images", *arguments)
+        return self.suite.refuse(*self.command(*arguments))
 
     def wait_until_ready(self) -> None:
         wait_until(self._answers, f"containerd answers, see {self._daemon.log_path}", seconds=60)

@@ -22,11 +22,14 @@ class Podman:
         configuration.write_text(STORAGE.format(folder=self._folder))
         self.settings = {"CONTAINERS_STORAGE_CONF": str(configuration)}
 
+    def command(self, *arguments: str | Path) -> list[str | Path]:
+        return ["podman", "--cgroup-manager=cgroupfs", *arguments]
+
     def run(self, *arguments: str | Path) -> str:
-        return self._suite.run("podman", "--cgroup-manager=cgroupfs", *arguments, **self.settings)
+        return self._suite.run(*self.command(*arguments), **self.settings)
 
     def refuse(self, *arguments: str | Path) -> str:
-        return self._suite.refuse("podman", "--cgroup-manager=cgroupfs", *arguments, **self.settings)
+        return self._suite.refuse(*self.command(*arguments), **self.settings)
 
     def take(self, layout: Path, tag: str, reference: str) -> None:
         """Bring an image of an OCI layout into the store under a name."""

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,12 +48,14 @@ class Registry:
         self.address = f"127.0.0.1:{self.port}"
         self.log_path = folder / "registry.log"
         self._settled = 0
+        self._authorization: dict[str, str] = {}
         folder.mkdir(parents=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
+        self._environment = environment | {"ENTREPOT_DATA": str(folder / "store")}
         with self.log_path.open("wb") as log:
             self._server = subprocess.Popen(
                 [*ENDED_WITH_US, COMMAND, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
-                env=environment | {"ENTREPOT_DATA": str(folder / "store")},
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -83,10 +86,28 @@ class Registry:
     def log_tail(self, lines: int = 40) -> str:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
+    def command(self, *arguments: str, stdin: str = "") -> str:
+        """Run `entrepot` on the registry's data, beside the server; returns what it printed to standard output."""
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            env=self._environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"entrepot {' '.join(arguments)} -> {done.returncode}\n{done.stderr}"
+        return done.stdout
+
+    def log_in(self, name: str, password: str) -> None:
+        """Send these credentials with the calls from now on."""
+        self._authorization = {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
+
     def call(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request(method, path, headers=dict(headers or {}))
+            connection.request(method, path, headers={**self._authorization, **(headers or {})})
             response = connection.getresponse()
             return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
@@ -125,6 +146,7 @@ class Registry:
     @contextmanager
     def recording(self) -> Iterator[RequestLog]:
         """Collect the requests made inside the block; the list is filled when the block ends."""
+        self.settled_requests()  # a request may be answered before its line is written
         offset = self.log_path.stat().st_size
         log = RequestLog()
         yield log

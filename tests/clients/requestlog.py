@@ -20,6 +20,7 @@ class Request:
     content_range: str | None = None
     media_type: str | None = None
     user_agent: str = ""
+    actor: str = ""
 
     @classmethod
     def parse(cls, line: dict[str, Any]) -> Self:
@@ -32,7 +33,8 @@ class Request:
             for name, value in (("range", self.range), ("content-range", self.content_range))
             if value
         )
-        return f"{self.method} {url}{ranges} {self.received} B -> {self.status} {self.media_type or ''} {self.sent} B"
+        answer = f"{self.status} {self.media_type or ''} {self.sent} B"
+        return f"{self.actor}: {self.method} {url}{ranges} {self.received} B -> {answer}"
 
 
 class RequestLog(list[Request]):
@@ -67,6 +69,14 @@ class RequestLog(list[Request]):
             for request in self.uploads(repository)
             if request.method == "POST" and request.status == 201 and "mount=" in request.query
         )
+
+    def served(self) -> "RequestLog":
+        """What of the distribution API was not refused for want of credentials."""
+        return RequestLog(request for request in self if request.path.startswith("/v2") and request.status != 401)
+
+    def tokens(self) -> "RequestLog":
+        """The tokens given out."""
+        return RequestLog(request for request in self if request.path == "/token" and request.status == 200)
 
     def partial(self, repository: str) -> "RequestLog":
         """The downloads of a blob that were answered 206."""

@@ -67,29 +67,31 @@ class Suite:
         enter = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "enter"]
         return [*enter, str(self.root), str(self.workspace), *map(str, arguments)]
 
-    def run(self, *arguments: str | Path, **environment: str) -> str:
+    def run(self, *arguments: str | Path, stdin: str = "", **environment: str) -> str:
         """Run a client to its end; returns what it printed to standard output."""
-        return self.complete(*arguments, **environment).stdout
+        return self.complete(*arguments, stdin=stdin, **environment).stdout
 
-    def complete(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    def complete(self, *arguments: str | Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a client that must succeed."""
-        completed = self._start(arguments, environment)
+        completed = self._start(arguments, stdin, environment)
         if completed.returncode != 0:
             raise ClientFailed(_report(arguments, completed))
         return completed
 
-    def refuse(self, *arguments: str | Path, **environment: str) -> str:
+    def refuse(self, *arguments: str | Path, stdin: str = "", **environment: str) -> str:
         """Run a client that must fail; returns what it said to standard error."""
-        completed = self._start(arguments, environment)
+        completed = self._start(arguments, stdin, environment)
         if completed.returncode == 0:
             raise ClientFailed(f"this should have failed:\n{_report(arguments, completed)}")
         return completed.stderr
 
-    def _start(self, arguments: Sequence[str | Path], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    def _start(
+        self, arguments: Sequence[str | Path], stdin: str, environment: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*arguments),
             env=self.environment(**environment),
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=CLIENT_SECONDS,

@@ -26,7 +26,7 @@ def main() -> None:
     apsw.connection_hooks.append(lambda connection: connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, _count))
     config, _ = load()
     try:
-        serve(create_app(config), config, ignore_address)
+        serve(create_app(config), config, ignore_address, None)
     finally:
         Path(sys.argv[1]).write_text(str(steps.total()))
 

@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     setattr(os, arguments.call, failing(getattr(os, arguments.call), getattr(errno, arguments.error), arguments.when))
     config, _ = load()
-    serve(create_app(config), config, ignore_address)
+    serve(create_app(config), config, ignore_address, None)
 
 
 if __name__ == "__main__":

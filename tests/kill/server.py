@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--at", type=int, required=True, metavar="N")
     arguments = parser.parse_args()
     config, _ = load()
-    serve(create_app(config, reach=Reaper(arguments.kill, arguments.at)), config, ignore_address)
+    serve(create_app(config, reach=Reaper(arguments.kill, arguments.at)), config, ignore_address, None)
 
 
 if __name__ == "__main__":

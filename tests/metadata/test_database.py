@@ -1,6 +1,7 @@
 """The database: groups of writes, what fails and what that undoes, what readers see, how it is closed."""
 
 import asyncio
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,19 @@ async def test_database_where_none_can_be(tmp_path: Path) -> None:
     """A folder that is not there is Unavailable."""
     with pytest.raises(Unavailable):
         Database(tmp_path / "absent" / "entrepot.db")
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
+async def test_the_file_is_private(tmp_path: Path) -> None:
+    """Only its owner reads the database and what SQLite puts beside it, also one that was made more open."""
+    path = tmp_path / "private.db"
+    for mode in (None, 0o644):
+        if mode is not None:
+            path.chmod(mode)
+        database = Database(path)
+        await database.write(lambda tx: tx.run("CREATE TABLE IF NOT EXISTS t (x TEXT) STRICT"))
+        assert modes(tmp_path) == dict.fromkeys(("private.db", "private.db-wal", "private.db-shm"), 0o600)
+        database.close()

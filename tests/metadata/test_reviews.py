@@ -64,11 +64,11 @@ EVENTS: dict[str, tuple[Act, str, str, str]] = {
 async def test_events_are_reviewed(client: Client, act: Act, kind: str, key: str, cause: str) -> None:
     """Each event has its row, due when every push that may name the content again has ended."""
     await prepare(client)
-    before = client.registry._clock()
+    before = client.registry.clock()
     await act(client)
     found_cause, due_at = (await queue(client))[kind, key]
     assert found_cause == cause
-    assert before + reviews.GRACE <= due_at <= client.registry._clock() + reviews.GRACE
+    assert before + reviews.GRACE <= due_at <= client.registry.clock() + reviews.GRACE
 
 
 async def test_upload_is_reviewed_when_it_expires(client: Client) -> None:

@@ -1,5 +1,6 @@
 """Migrations: from nothing to today's schema, once; and a schema from the future is left alone."""
 
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ TABLES = {
     "upload",
     "review",
     "change",
+    "identity",
+    "membership",
+    "access_grant",
+    "signing_key",
 }
 
 
@@ -51,6 +56,30 @@ async def test_migration_is_done_once(database: Database) -> None:
     assert await database.write(schema.migrate) == await database.write(schema.migrate) == len(done)
     assert await rows(database, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
     assert await rows(database, "SELECT * FROM migration") == done
+
+
+async def test_access_keeps_the_change_log(empty: Database) -> None:
+    """Migration 2 makes the change log anew: with every row, and the numbers go on where they stood."""
+    first = (resources.files("registry.metadata") / "migrations" / "0001_initial.sql").read_text("utf-8")
+    change = (
+        "(at, actor, address, request_id, action, repository_id, repository) VALUES (5, 'ada', '', 'r', 'x', 7, 'a')"
+    )
+
+    def work(tx: Transaction) -> None:
+        tx.run("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
+        for statement in schema._statements(first):
+            tx.run(statement)
+        tx.run("INSERT INTO migration VALUES (1, '0001_initial.sql')")
+        for _ in range(2):
+            tx.run(f"INSERT INTO change {change}")
+        schema.migrate(tx)
+        tx.run(f"INSERT INTO change {change}")
+
+    await empty.write(work)
+    found = await rows(empty, "SELECT sequence, at, actor, repository_id, repository, subject, times FROM change")
+    assert found == [(sequence, 5, "ada", 7, "a", "", 1) for sequence in (1, 2, 3)]
+    assert await rows(empty, "SELECT kind, name FROM identity") == [("anonymous", "anonymous")]
+    empty.close()
 
 
 async def test_newer_schema_is_refused(database: Database) -> None:
@@ -91,7 +120,7 @@ async def test_instance_is_kept(database: Database) -> None:
     assert await database.write(lambda tx: schema.get_or_make_instance(tx, "first", "000000000001", 1)) == "first"
     assert await database.write(lambda tx: schema.get_or_make_instance(tx, "second", "000000000002", 2)) == "first"
     assert await database.read(schema.find_instance) == "first"
-    assert await rows(database, "SELECT * FROM registry") == [(1, "first", "000000000001", 1)]
+    assert await rows(database, "SELECT * FROM registry") == [(1, "first", "000000000001", 1, 0)]
 
 
 async def test_commands_do_not_migrate(empty: Database) -> None:

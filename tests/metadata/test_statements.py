@@ -23,6 +23,14 @@ WHOLE_TABLES = {
     "SELECT 1 FROM blob LIMIT 1",
     "SELECT count(*) FROM blob",
     "SELECT instance FROM registry",
+    "SELECT registry_id FROM registry",
+    "SELECT access_epoch FROM registry",
+    "UPDATE registry SET access_epoch = access_epoch + 1",
+    # The keys that sign tokens are two or three.
+    "SELECT kid, private_key, created_at, retired_at FROM signing_key",
+    "UPDATE signing_key SET retired_at = :now WHERE retired_at IS NULL RETURNING 1",
+    "DELETE FROM signing_key WHERE retired_at <= :until RETURNING 1",
+    "DELETE FROM signing_key RETURNING 1",
     "SELECT 1 FROM sqlite_master",
     "SELECT 1 FROM sqlite_master WHERE name = 'migration'",
 }

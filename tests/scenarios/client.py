@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from registry.access.grants import EVERYTHING, Permission
 from registry.app import Registry
 from registry.config import Config
 from registry.identity import Actor
@@ -15,6 +16,11 @@ from storage.digest import Digest
 from tests.scenarios.images import Content
 
 SOMEBODY = Actor("somebody", "127.0.0.1", "a request")
+ANYTHING = Permission((EVERYTHING,))
+
+
+async def _everywhere(_source: RepositoryName) -> bool:
+    return True
 
 
 class Client:
@@ -54,7 +60,7 @@ class Client:
 
     async def mount(self, name: str, blob: Content, source: str | None) -> bool:
         origin = RepositoryName.parse(source) if source else None
-        return await self.registry.blobs.mount(RepositoryName.parse(name), blob.digest, origin, SOMEBODY)
+        return await self.registry.blobs.mount(RepositoryName.parse(name), blob.digest, origin, _everywhere, SOMEBODY)
 
     async def delete_blob(self, name: str, blob: Content) -> None:
         await self.registry.blobs.delete(RepositoryName.parse(name), blob.digest, SOMEBODY)
@@ -72,10 +78,12 @@ class Client:
         push = ManifestPush(
             RepositoryName.parse(name), reference, manifest.media_type, manifest.content, list(map(Tag.parse, also))
         )
-        return (await self.registry.manifests.put(push, SOMEBODY)).digest
+        return (await self.registry.manifests.put(push, SOMEBODY, ANYTHING)).digest
 
     async def delete_manifest(self, name: str, reference: Reference) -> None:
-        await self.registry.manifests.delete(RepositoryName.parse(name), reference, NO_PRECONDITIONS, SOMEBODY)
+        await self.registry.manifests.delete(
+            RepositoryName.parse(name), reference, NO_PRECONDITIONS, SOMEBODY, ANYTHING
+        )
 
     async def untag(self, name: str, tag: str) -> None:
         await self.delete_manifest(name, Tag.parse(tag))

@@ -8,7 +8,7 @@ from registry.errors import BlobUnknown, InUse, ManifestBlobUnknown, ManifestInv
 from registry.manifests import ManifestPush
 from registry.oci.media_types import DOCKER_MANIFEST
 from registry.oci.names import RepositoryName, Tag
-from tests.scenarios.client import SOMEBODY, Client, open_registry
+from tests.scenarios.client import ANYTHING, SOMEBODY, Client, open_registry
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 
 pytestmark = pytest.mark.anyio
@@ -112,7 +112,7 @@ async def test_type_of_a_manifest_never_flips(client: Client) -> None:
     await client.push_manifest("a", untyped)
     push = ManifestPush(RepositoryName("a"), untyped.digest, DOCKER_MANIFEST, untyped.content)
     with pytest.raises(ManifestInvalid, match="its type cannot change"):
-        await client.registry.manifests.put(push, SOMEBODY)
+        await client.registry.manifests.put(push, SOMEBODY, ANYTHING)
     stored = await client.registry.manifests.get(RepositoryName("a"), untyped.digest)
     assert stored.media_type == untyped.media_type
 

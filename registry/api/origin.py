@@ -1,0 +1,103 @@
+"""Where a request comes from and which name it was sent to, as far as anybody can be believed."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from registry.errors import RequestInvalid
+
+Networks: TypeAlias = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
+# How the names of headers that proxies add begin or end.
+_FORWARDING = ("forwarded", "via", "x-real-ip", "x-forwarded", "x-original-", "x-envoy-", "cf-")
+_FORWARDED_ADDRESS = ("client-ip", "connecting-ip")
+
+
+def client_address(request: Request, trusted_proxies: Networks) -> str:
+    """The address of the client: the last one in X-Forwarded-For that no trusted proxy has."""
+    peer = request.client.host if request.client else ""
+    hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
+    while hops and is_within(peer, trusted_proxies) and _is_address(hops[-1]):
+        peer = hops.pop()
+    return peer
+
+
+def is_within(address: str, networks: Networks) -> bool:
+    return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a Host header or a command line names it, can only be this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_passed_on(request: Request) -> bool:
+    """Whether a proxy seems to have sent this: no client of a registry speaks HTTP/1.0, but nginx does by default."""
+    return request.scope["http_version"] == "1.0" or any(map(_is_forwarding, request.headers))
+
+
+def comes_from_this_machine(request: Request) -> bool:
+    """Whether nobody elsewhere can have sent this: no web page and no proxy on this machine passed it on."""
+    return (
+        request.client is not None
+        and is_loopback(request.client.host)
+        and is_loopback(_host_name(request))
+        and not is_passed_on(request)
+        and not _is_foreign_page(request)
+    )
+
+
+def find_host(request: Request) -> str:
+    """The Host header, with its port. Raises RequestInvalid."""
+    hosts = request.headers.getlist("host")
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        raise RequestInvalid("a request has exactly one Host header, with a name and perhaps a port")
+    return hosts[0]
+
+
+def refuse_malformed(request: Request) -> None:
+    """Raises RequestInvalid for what two readers could understand in two ways."""
+    find_host(request)
+    codings = ",".join(request.headers.getlist("transfer-encoding"))
+    if codings and codings.strip().lower() != "chunked":
+        # The parser undoes chunked and hands over what it does not understand as if it were the content.
+        raise RequestInvalid("the only transfer coding is chunked", headers={"Connection": "close"})
+
+
+def _host_name(request: Request) -> str:
+    """The name in the Host header, without the port; nothing when the header is malformed or missing."""
+    match = _HOST.fullmatch(request.headers.get("host", ""))
+    return match[1] if match else ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_forwarding(header: str) -> bool:
+    return header.startswith(_FORWARDING) or header.endswith(_FORWARDED_ADDRESS)
+
+
+def _is_foreign_page(request: Request) -> bool:
+    """Whether a browser says that a page from elsewhere sends this; a page may POST without asking first."""
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    origin = request.headers.get("origin")
+    try:
+        return origin is not None and not is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        return True

@@ -1,0 +1,90 @@
+"""The audit log: refusals, written in batches beside the changes, and what came since, for the log's readers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from registry.errors import RegistryError
+from registry.identity import Clock
+from registry.metadata import changes, identities
+from registry.metadata.changes import Change, Refusal
+from registry.metadata.database import Database, Transaction
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_MOST_WAITING = 1_000  # different refusals between two writes; more are counted together
+_MOST_SHOWN = 1_000  # changes that one look shows
+_USE_GRAIN = 60_000  # milliseconds: uses of an identity closer than this are one
+
+
+class Audit:
+    """`note` and `note_use` cost no write: `flush`, called every second or so, does it for all."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._refusals: dict[tuple[str, ...], Refusal] = {}
+        self._uses: dict[int, int] = {}
+        self._used: dict[int, int] = {}
+        self._shown = 0
+
+    def note(self, refusal: Refusal) -> None:
+        """Remember a refusal for the next flush; the same by the same caller only counts."""
+        actor = refusal.deed.actor
+        key = (refusal.action, actor.name, actor.address, refusal.repository, refusal.subject, refusal.detail)
+        if key not in self._refusals and len(self._refusals) >= _MOST_WAITING:
+            key = (refusal.action, "", "", "", "", "")
+            detail = "too many different ones to write each down"
+            refusal = Refusal(refusal.deed, refusal.action, detail=detail, times=refusal.times)
+        known = self._refusals.get(key)
+        self._refusals[key] = replace(known, times=known.times + refusal.times) if known else refusal
+
+    def note_use(self, identity_id: int) -> None:
+        now = self._clock()
+        if now - self._used.get(identity_id, -_USE_GRAIN) >= _USE_GRAIN:
+            self._used[identity_id] = self._uses[identity_id] = now
+
+    async def start(self) -> None:
+        """Show what comes from now on. Raises Unavailable."""
+        self._shown = await self._database.read(changes.get_last)
+
+    async def flush(self) -> None:
+        """Write what was noted, and show every change since the last flush as a line of the log."""
+        refusals, self._refusals = list(self._refusals.values()), {}
+        uses, self._uses = list(self._uses.items()), {}
+
+        def work(tx: Transaction) -> None:
+            for refusal in refusals:
+                changes.append_refusal(tx, refusal)
+            identities.note_uses(tx, uses)
+
+        if refusals or uses:
+            try:
+                await self._database.write(work)
+            except RegistryError:
+                self._keep(refusals)
+                raise
+        await self._show()
+
+    async def list_after(self, sequence: int, since: int, limit: int) -> list[Change]:
+        """Changes and refusals after a sequence number and not before `since` (Unix milliseconds)."""
+        return await self._database.read(lambda tx: changes.list_after(tx, sequence, since, limit))
+
+    def _keep(self, refusals: Sequence[Refusal]) -> None:
+        """What could not be written is written next time, before what came meanwhile."""
+        later, self._refusals = list(self._refusals.values()), {}
+        for refusal in (*refusals, *later):
+            self.note(refusal)
+
+    async def _show(self) -> None:
+        while found := await self.list_after(self._shown, 0, _MOST_SHOWN):
+            for change in found:
+                log.info("audit", **describe(change))
+            self._shown = found[-1].sequence
+
+
+def describe(change: Change) -> dict[str, object]:
+    """The members of a change that say something."""
+    members = {name: getattr(change, name) for name in Change.__slots__}
+    return {name: value for name, value in members.items() if value != "" and (name, value) != ("times", 1)}
