@@ -232,7 +232,7 @@ def server_errors(log: Path) -> list[str]:
 
 def served_as_others(log: Path) -> list[str]:
     """Find in the server's log who else than the user was answered."""
-    served = {e["actor"] for e in requests_logged(log) if e["path"].startswith("/v2/") and e["status"] != 401}  # noqa: PLR2004
+    served = {e["actor"] for e in requests_logged(log) if e["path"].startswith("/v2/") and e["status"] != 401}  # noqa: PLR2004 - the status
     return [f"the server answered {', '.join(sorted(served)) or 'nobody'}"] if served != {USER} else []
 
 

@@ -92,10 +92,7 @@ class Registry:
         self.auth = Auth(self.database, clock, self.tokens, self.passwords, federation, self.audit, anonymous=access)
 
     async def start(self) -> None:
-        """Bring the schema up to date and see that the blob store is this database's. Its work does not grow.
-
-        Makes the first admin, if the settings name one and nobody can log in yet.
-        """
+        """Bring the schema up to date and see that the blob store is this database's. Its work does not grow."""
 
         def work(tx: Transaction) -> tuple[str, bool]:
             schema.migrate(tx)
@@ -106,9 +103,14 @@ class Registry:
         await self.store.bind(instance, is_populated=is_populated)
         await self.audit.start()
         await self.tokens.start(f"entrepot-{await self.database.read(schema.get_registry_id)}")
-        if self.config.admin_user and not await self.identities.is_anyone_known():
+
+    async def make_first_admin(self) -> None:
+        """The one that the settings name, if there is no admin. Raises what `Identities.add_first_admin` raises."""
+        if self.config.admin_user:
             password = self.config.read_admin_password()
-            await self.identities.add_user(self.config.admin_user, password, Actor("entrepot"), is_admin=True)
+            made = await self.identities.add_first_admin(self.config.admin_user, password, Actor("entrepot"))
+            if not made:
+                log.info("admin not made: there is one", setting=self.config.admin_user)
 
     async def join(self) -> bool:
         """As `start`, beside a server that may run, and without changing anything. False when no registry is here."""
@@ -151,11 +153,13 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await registry.start()
+        await registry.make_first_admin()
         tending = asyncio.create_task(registry.tend())
         try:
             yield
         finally:
             tending.cancel()
+            await asyncio.wait([tending])
             try:
                 await registry.audit.flush()
             except RegistryError as problem:
@@ -185,7 +189,7 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
 def _guard(registry: Registry) -> Guard:
     config = registry.config
     rate = config.requests_per_second
-    limits = RequestLimits(registry.clock, rate, rate * _BURST_SECONDS)
+    limits = RequestLimits(registry.clock, rate, max(1, rate * _BURST_SECONDS))
     return Guard(registry.auth, Challenger(config.public_url, config.proxies), limits, config.proxies)
 
 

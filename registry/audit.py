@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import structlog
 
-from registry.errors import RegistryError
-from registry.identity import Clock
+from registry.identity import Actor, Clock, Deed
 from registry.metadata import changes, identities
-from registry.metadata.changes import Change, Refusal
+from registry.metadata.changes import AccessEvent, Change
 from registry.metadata.database import Database, Transaction
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+_MOST_OF_ONE = 20  # different refusals of one caller between two writes
 _MOST_WAITING = 1_000  # different refusals between two writes; more are counted together
 _MOST_SHOWN = 1_000  # changes that one look shows
 _USE_GRAIN = 60_000  # milliseconds: uses of an identity closer than this are one
@@ -24,21 +24,34 @@ class Audit:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._refusals: dict[tuple[str, ...], Refusal] = {}
+        self._refusals: dict[tuple[str, ...], AccessEvent] = {}
+        self._shares: dict[tuple[str, str], int] = {}
         self._uses: dict[int, int] = {}
         self._used: dict[int, int] = {}
         self._shown = 0
 
-    def note(self, refusal: Refusal) -> None:
+    def note(self, refusal: AccessEvent) -> None:
         """Remember a refusal for the next flush; the same by the same caller only counts."""
         actor = refusal.deed.actor
         key = (refusal.action, actor.name, actor.address, refusal.repository, refusal.subject, refusal.detail)
+        if key not in self._refusals and self._is_too_much(actor):
+            key = (refusal.action, actor.name, actor.address, "", "", "")
+            detail = "and others like it, too many to write each down"
+            refusal = replace(refusal, repository="", subject="", detail=detail)
         if key not in self._refusals and len(self._refusals) >= _MOST_WAITING:
             key = (refusal.action, "", "", "", "", "")
             detail = "too many different ones to write each down"
-            refusal = Refusal(refusal.deed, refusal.action, detail=detail, times=refusal.times)
+            refusal = AccessEvent(
+                Deed(Actor("many"), refusal.deed.at), refusal.action, detail=detail, times=refusal.times
+            )
         known = self._refusals.get(key)
         self._refusals[key] = replace(known, times=known.times + refusal.times) if known else refusal
+
+    def _is_too_much(self, actor: Actor) -> bool:
+        """Whether the caller has had its share of this second: nobody may make the log grow as he likes."""
+        caller = (actor.name, actor.address)
+        self._shares[caller] = self._shares.get(caller, 0) + 1
+        return self._shares[caller] > _MOST_OF_ONE
 
     def note_use(self, identity_id: int) -> None:
         now = self._clock()
@@ -53,16 +66,17 @@ class Audit:
         """Write what was noted, and show every change since the last flush as a line of the log."""
         refusals, self._refusals = list(self._refusals.values()), {}
         uses, self._uses = list(self._uses.items()), {}
+        self._shares.clear()
 
         def work(tx: Transaction) -> None:
             for refusal in refusals:
-                changes.append_refusal(tx, refusal)
+                changes.append_event(tx, refusal)
             identities.note_uses(tx, uses)
 
         if refusals or uses:
             try:
                 await self._database.write(work)
-            except RegistryError:
+            except BaseException:  # written twice is better than never
                 self._keep(refusals)
                 raise
         await self._show()
@@ -71,7 +85,7 @@ class Audit:
         """Changes and refusals after a sequence number and not before `since` (Unix milliseconds)."""
         return await self._database.read(lambda tx: changes.list_after(tx, sequence, since, limit))
 
-    def _keep(self, refusals: Sequence[Refusal]) -> None:
+    def _keep(self, refusals: Sequence[AccessEvent]) -> None:
         """What could not be written is written next time, before what came meanwhile."""
         later, self._refusals = list(self._refusals.values()), {}
         for refusal in (*refusals, *later):

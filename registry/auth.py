@@ -19,13 +19,13 @@ from registry.errors import RegistryError
 from registry.federation import Federation, IdTokenInvalid
 from registry.identities import OIDC
 from registry.identity import Actor, Clock, Deed
-from registry.limits import FailureLimits
-from registry.metadata import epochs, grants, identities
-from registry.metadata.changes import Refusal
+from registry.limits import FailureLimits, network_of
+from registry.metadata import epochs, grants, identities, repositories
+from registry.metadata.changes import AccessEvent
 from registry.metadata.database import Database, Transaction
 from registry.metadata.identities import Identity, Kind
 from registry.oci.names import RepositoryName
-from registry.passwords import BCRYPT, PasswordInvalid, Passwords, is_secret
+from registry.passwords import BCRYPT, PasswordInvalid, Passwords, Turns, is_secret
 from registry.tokens import KeyUnknown, TokenClaims, TokenExpired, TokenInvalid, Tokens
 
 TOKEN_SECONDS = 300
@@ -33,6 +33,7 @@ TOKEN_SECONDS = 300
 # longer. That costs no control: whoever is gone, or lost a grant, is refused at once, whatever their token says.
 FEDERATED_TOKEN_SECONDS = 3600
 _MOST_REMEMBERED = 10_000
+_CHECKS_AT_ONCE = 4  # of passwords from one address
 _LONGEST_SUBJECT = 255
 _WRONG = "the name or the password is wrong"
 
@@ -133,6 +134,7 @@ class Auth:
         self._audit = audit
         self._anonymous = anonymous
         self._limits = FailureLimits(clock)
+        self._turns = Turns(_CHECKS_AT_ONCE)
         self._epoch = -1
         self._is_open = False
         self._stranger = Caller("anonymous", ())
@@ -145,7 +147,8 @@ class Auth:
             return
         # The epoch is read before what it stands for: a change in between is seen by the next request, not missed.
         await self._tokens.load()
-        self._is_open = not await self._database.read(identities.is_anyone_known)
+        self._is_open = not await self._database.read(identities.is_guarded)
+        self._passwords.expect_bcrypt(await self._database.read(identities.find_bcrypt_cost))
         everybodys = await self._database.read(grants.list_everybodys)
         self._stranger = Caller("anonymous", (*everybodys, *self._everywhere()))
         self._rights.clear()
@@ -160,17 +163,17 @@ class Auth:
     def is_protected(self) -> bool:
         return self._is_open and self._anonymous is AnonymousAccess.PROTECTED
 
-    async def identify(self, credentials: Credentials | None, origin: Actor) -> Caller:
+    async def identify(self, credentials: Credentials | None, by: Actor) -> Caller:
         """Who asks. Raises LoginFailed, TokenRefused, TooManyRequests, Unavailable."""
         if credentials is None or self._is_open:
             return self._stranger
         if isinstance(credentials, Bearer):
-            return await self._identify_bearer(credentials.token, origin)
+            return await self._identify_bearer(credentials.token, by)
         if credentials.name == OIDC:
-            return await self.exchange(credentials.password, origin)
-        return await self._identify_basic(credentials, origin)
+            return await self.exchange(credentials.password, by)
+        return await self._identify_basic(credentials, by)
 
-    async def exchange(self, id_token: str, origin: Actor) -> Caller:
+    async def exchange(self, id_token: str, by: Actor) -> Caller:
         """The caller that the trust rules make of an id token. Raises LoginFailed, TooManyRequests, Unavailable."""
         now = self._clock()
         trusts = await self._database.read(lambda tx: identities.list_kind(tx, Kind.TRUST))
@@ -179,8 +182,8 @@ class Auth:
             rules = [TrustRule.from_json(trust.rule) for trust in trusts]
             claims, believing = await self._federation.verify(id_token, rules)
         except IdTokenInvalid as problem:
-            self._limits.check("", origin.address)
-            self._fail("", "", origin, f"id token: {problem}")
+            self._limits.check("", by.address)
+            self._fail("", "", by, f"id token: {problem}")
             raise LoginFailed("the id token is not trusted here: the registry's audit log says why") from None
         await self.refresh()  # A waits for the issuer's keys, B removes the rule, A is let in by what is remembered
         found = [trusts[index] for index in believing]
@@ -191,6 +194,16 @@ class Auth:
         if caller is None:
             raise LoginFailed("the trust rule is gone")
         return replace(caller, is_federated=True)
+
+    async def renew(self, caller: Caller) -> Caller:
+        """The caller with the grants of now: a body may take longer than a right lasts. Raises TokenRefused."""
+        await self.refresh()
+        if caller.is_anonymous:
+            return replace(caller, grants=self._stranger.grants)
+        renewed = await self._make_caller(caller.name, caller.ids)
+        if renewed is None:
+            raise TokenRefused("who asked is gone, disabled or has a new secret")
+        return replace(caller, grants=renewed.grants, ids=renewed.ids)
 
     async def judge(self, caller: Caller, action: Action, repository: RepositoryName | None) -> Verdict:
         """May the caller do this? Decided on the name, before anything is looked up under it."""
@@ -206,7 +219,7 @@ class Auth:
         if not caller.scopes.allows(repository, action):
             return Verdict.SCOPE
         # A token for a name that was deleted, and perhaps made again by somebody else, was not given for what is there.
-        deleted_at = await self._database.read(lambda tx: epochs.find_deletion(tx, repository))
+        deleted_at = await self._database.read(lambda tx: repositories.find_deletion(tx, repository))
         return Verdict.ALLOWED if caller.issued_at > deleted_at else Verdict.STALE
 
     async def may_pull(self, caller: Caller, repository: RepositoryName) -> bool:
@@ -223,17 +236,19 @@ class Auth:
         return self._tokens.jwks()
 
     def issue(self, caller: Caller, asked: Scopes) -> tuple[str, TokenClaims]:
-        """A token for what is asked for and allowed; a caller with a token gets no more than that one has."""
+        """A token for what is asked for and allowed. Raises TokenRefused for a caller that has nothing but a token."""
+        if caller.scopes is not None:
+            raise TokenRefused("a token is not had for a token: send name and password")
         granted = grant_scopes(asked, lambda name: decide(caller.grants, name), has_catalog=self._has_catalog(caller))
         seconds = FEDERATED_TOKEN_SECONDS if caller.is_federated else TOKEN_SECONDS
         return self._tokens.issue(caller.ids, caller.name, granted, seconds)
 
-    def note_denial(self, caller: Caller, action: Action, repository: RepositoryName | None, origin: Actor) -> None:
+    def note_denial(self, caller: Caller, what: str, repository: RepositoryName | None, by: Actor) -> None:
         """For the audit log. Strangers are not noted: every pull begins as one."""
         if not caller.is_anonymous:
-            actor = Actor(caller.name, origin.address, origin.request_id)
+            actor = Actor(caller.name, by.address, by.request_id)
             name = repository.value if repository else ""
-            self._audit.note(Refusal(Deed(actor, self._clock()), "access.deny", name, detail=action.value))
+            self._audit.note(AccessEvent(Deed(actor, self._clock()), "access.deny", name, detail=what))
 
     def _judge_registry(self, caller: Caller, action: Action) -> Verdict:
         if action is Action.CATALOG and not self._has_catalog(caller):
@@ -249,24 +264,27 @@ class Auth:
     def _has_catalog(self, caller: Caller) -> bool:
         return not caller.is_anonymous or any(Action.PULL in grant.allowed for grant in caller.grants)
 
-    async def _identify_basic(self, basic: Basic, origin: Actor) -> Caller:
+    async def _identify_basic(self, basic: Basic, by: Actor) -> Caller:
         identity = await self._database.read(lambda tx: identities.find(tx, basic.name))
         is_robot = identity is not None and identity.kind is Kind.ROBOT
         if identity and is_robot and is_secret(identity.secret, basic.password):
-            return await self._log_in(identity, origin)  # 256 random bits: nobody guesses, nothing to limit
-        stored = identity.secret if identity and identity.kind is Kind.USER else None
+            return await self._log_in(identity, by)  # 256 random bits: nobody guesses, nothing to limit
+        stored, stamp = (identity.secret, identity.stamp) if identity and identity.kind is Kind.USER else (None, -1)
         if not self._passwords.remembers(stored, basic.password):
-            self._limits.check(basic.name, origin.address)
-            if not await self._passwords.verify(stored, basic.password):
-                self._fail(basic.name, identity.name if identity else "", origin, "wrong password")
-                raise LoginFailed(_WRONG)
+            async with self._turns.one(network_of(by.address)):  # failures of those before count by then
+                self._limits.check(basic.name, by.address)
+                if not await self._passwords.verify(stored, basic.password):
+                    self._fail(basic.name, identity.name if identity else "", by, "wrong password")
+                    raise LoginFailed(_WRONG)
             # A checks a password, B disables the user or sets another one, A lets in whom B has shut out.
             identity = await self._database.read(lambda tx: identities.find(tx, basic.name))
-        if identity is None or identity.secret != stored:
+            if identity is None or identity.stamp != stamp:
+                raise LoginFailed(_WRONG)
+        if identity is None or stored is None:
             raise LoginFailed(_WRONG)
         if stored.startswith(BCRYPT):
             await self._hash_anew(identity, basic.password)
-        return await self._log_in(identity, origin)
+        return await self._log_in(identity, by)
 
     async def _hash_anew(self, identity: Identity, password: str) -> None:
         """Imported hashes end with the first login: checks of two kinds of hashes would differ in time."""
@@ -274,18 +292,18 @@ class Auth:
             secret = await self._passwords.hash(password)
             await self._database.write(lambda tx: identities.replace_hash(tx, identity, secret))
 
-    async def _log_in(self, identity: Identity, origin: Actor) -> Caller:
+    async def _log_in(self, identity: Identity, by: Actor) -> Caller:
         await self.refresh()  # the check of the password took its time: what is remembered may be of before it
         caller = await self._make_caller(identity.actor, [(identity.id, identity.stamp)])
         if caller is None:
             reason = "disabled" if identity.disabled_at is not None else "expired"
-            self._fail(identity.name, identity.name, origin, f"the {identity.kind} is {reason}")
+            self._note_failure(identity.name, by, f"the {identity.kind} is {reason}")  # no guess: nothing to limit
             raise LoginFailed(_WRONG)
-        self._limits.succeeded(identity.name, origin.address)
+        self._limits.succeeded(identity.name, by.address)
         self._audit.note_use(identity.id)
         return caller
 
-    async def _identify_bearer(self, token: str, origin: Actor) -> Caller:
+    async def _identify_bearer(self, token: str, by: Actor) -> Caller:
         try:
             claims = self._tokens.verify(token)
         except TokenExpired:
@@ -293,8 +311,8 @@ class Auth:
         except KeyUnknown as problem:  # nobody's guess: after a rotation honest clients bring such tokens
             raise TokenRefused(f"the token is not valid here: {problem}") from None
         except TokenInvalid as problem:
-            self._limits.check("", origin.address)
-            self._fail("", "", origin, f"bad token: {problem}")
+            self._limits.check("", by.address)
+            self._fail("", "", by, f"bad token: {problem}")
             raise TokenRefused("the token is not valid here") from None
         if not claims.identities:
             return replace(self._stranger, scopes=claims.scopes, issued_at=claims.issued_at)
@@ -328,11 +346,13 @@ class Auth:
         is_undecided = self._anonymous is AnonymousAccess.PROTECTED
         return () if is_undecided and not self._is_open else _EVERYWHERE[self._anonymous]
 
-    def _fail(self, tried: str, known: str, origin: Actor, reason: str) -> None:
+    def _fail(self, tried: str, known: str, by: Actor, reason: str) -> None:
         """`known` is the name if there is one like it: what else was typed as a name may be somebody's password."""
-        self._limits.failed(tried, origin.address)
-        subject = known or ("(unknown)" if tried else "")
-        self._audit.note(Refusal(Deed(origin, self._clock()), "login.fail", subject=subject, detail=reason))
+        self._limits.failed(tried, by.address)
+        self._note_failure(known or ("(unknown)" if tried else ""), by, reason)
+
+    def _note_failure(self, subject: str, by: Actor, reason: str) -> None:
+        self._audit.note(AccessEvent(Deed(by, self._clock()), "login.fail", subject=subject, detail=reason))
 
 
 def _printable(text: str) -> str:

@@ -75,14 +75,12 @@ class Blobs:
 
         False: there is no such blob where the actor may look, so it has to be uploaded.
         """
-        origins = await self._database.read(lambda tx: blobs.list_repositories(tx, digest, source))
+        sources = await self._database.read(lambda tx: blobs.list_repositories(tx, digest, source))
         # By id: A may pull from a name, B deletes the repository, C makes another one of that name; that is not A's.
-        allowed = [origin.id for origin in origins if await may_pull(origin.name)]
+        allowed = [each.id for each in sources if await may_pull(each.name)]
 
         def work(tx: Transaction) -> bool:
-            if not any(
-                blobs.has_right(tx, origin, digest) and repositories.is_visible(tx, origin) for origin in allowed
-            ):
+            if not any(blobs.has_right(tx, each, digest) and repositories.is_visible(tx, each) for each in allowed):
                 return False
             deed = Deed(by, self._clock())
             repository_id = repositories.get_or_make(tx, repository, "mount", deed)

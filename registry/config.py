@@ -71,7 +71,7 @@ class Config(BaseModel):
         ),
     ] = ""
     trusted_proxies: Annotated[
-        str, Field(description="addresses and networks whose X-Forwarded-For is believed, separated by commas")
+        str, Field(description="addresses and networks whose X-Forwarded-… is believed, separated by commas")
     ] = ""
     anonymous: Annotated[
         Literal["none", "pull", "push"] | None,
@@ -82,14 +82,19 @@ class Config(BaseModel):
     ] = ""
     admin_password_file: Annotated[Path | None, Field(description="the file with that user's password")] = None
     requests_per_second: Annotated[
-        float, Field(ge=0, description="of one caller, or one address without credentials (0: as many as it likes)")
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="of one caller, or one address without credentials (0: as many as it likes)",
+        ),
     ] = 0
     sparse_manifests: Annotated[
         Literal["refuse", "index", "accept"], Field(description="whether manifests may name absent content")
     ] = "refuse"
     metrics: Annotated[Literal["local", "public"], Field(description="who may read /metrics")] = "local"
     body_idle_seconds: Annotated[
-        float, Field(gt=0, description="a request whose body stops coming for so long is cut off")
+        float, Field(gt=0, allow_inf_nan=False, description="a request whose body stops coming for so long is cut off")
     ] = 60
     drain_seconds: Annotated[
         int, Field(ge=0, description="how long requests in flight may take to end after SIGTERM")
@@ -161,8 +166,11 @@ class Config(BaseModel):
         return Path(self.database.removeprefix("sqlite:///")) if self.database else self.data.absolute() / "entrepot.db"
 
     def read_admin_password(self) -> str:
-        """The first line of the file. Raises OSError."""
-        text = self.admin_password_file.read_text("utf-8") if self.admin_password_file else ""
+        """The first line of the file. Raises OSError, ConfigInvalid."""
+        try:
+            text = self.admin_password_file.read_text("utf-8") if self.admin_password_file else ""
+        except UnicodeDecodeError:
+            raise ConfigInvalid(f"{self.admin_password_file} is not UTF-8: it holds one line, the password") from None
         return text.partition("\n")[0].removesuffix("\r")
 
     @property

@@ -15,8 +15,8 @@ from registry.passwords import Passwords, hash_secret, make_secret, refuse_weak
 from storage.blobstore import BlobStore, UploadState
 
 OIDC = "oidc"  # the login name under which an id token is the password
-_RESERVED = {"anonymous", OIDC, "AWS"}  # AWS: what ECR's login helpers send
-_WORDS = {Kind.TRUST: "trust rule"}
+# Ours, whatever the case: the registry itself is an actor, too, and AWS is what ECR's login helpers send.
+_RESERVED = ("anonymous", OIDC, "aws", "entrepot")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}", re.ASCII)
 
 
@@ -50,16 +50,32 @@ class Identities:
         self._passwords = passwords
         self._random_bytes = random_bytes
 
-    async def is_anyone_known(self) -> bool:
-        """Whether someone can log in. As long as nobody can, everybody is a stranger."""
-        return await self._database.read(identities.is_anyone_known)
+    async def is_guarded(self) -> bool:
+        """Whether someone could ever log in. Until then everybody is a stranger, and that is said with `anonymous`."""
+        return await self._database.read(identities.is_guarded)
 
     async def add_user(self, name: str, password: str | None, by: Actor, *, is_admin: bool = False) -> str:
         """Returns the password, made up when none is given. Raises IdentityRefused, PasswordInvalid."""
         secret = self._new_password(password)
         user = Identity(0, Kind.USER, name, await self._passwords.hash(secret), is_admin=is_admin)
-        await self._add(user, None, by)
+        await self._add(user, (), by)
         return secret
+
+    async def add_first_admin(self, name: str, password: str, by: Actor) -> bool:
+        """False when there is an admin, so that nothing is to be done. Raises IdentityRefused, PasswordInvalid."""
+        if await self._database.read(identities.has_admin):
+            return False
+        refuse_weak(password)
+        user = Identity(0, Kind.USER, name, await self._passwords.hash(password), is_admin=True)
+        deed = Deed(by, self._clock())
+
+        def work(tx: Transaction) -> bool:
+            if identities.has_admin(tx):  # A and B start at once: B finds the admin that A has made
+                return False
+            _insert(tx, user, deed)
+            return True
+
+        return await self._database.write(work)
 
     async def import_users(self, entries: Sequence[tuple[str, str]], by: Actor) -> None:
         """Users with bcrypt hashes from an htpasswd file, all or none. Raises IdentityRefused."""
@@ -81,10 +97,10 @@ class Identities:
         )
         return secret
 
-    async def add_robot(self, name: str, grant: Grant, expires_at: int | None, by: Actor) -> str:
+    async def add_robot(self, name: str, given: Sequence[Grant], expires_at: int | None, by: Actor) -> str:
         """Returns the secret, which nobody can read again. Raises IdentityRefused."""
         secret = make_secret(self._random_bytes)
-        await self._add(Identity(0, Kind.ROBOT, name, hash_secret(secret), expires_at=expires_at), grant, by)
+        await self._add(Identity(0, Kind.ROBOT, name, hash_secret(secret), expires_at=expires_at), given, by)
         return secret
 
     async def rotate_robot(self, name: str, expires_at: int | None, by: Actor, *, is_endless: bool = False) -> str:
@@ -102,9 +118,9 @@ class Identities:
         await self._database.write(work)
         return secret
 
-    async def add_trust(self, name: str, rule: TrustRule, grant: Grant, by: Actor) -> None:
+    async def add_trust(self, name: str, rule: TrustRule, given: Sequence[Grant], by: Actor) -> None:
         """Raises IdentityRefused."""
-        await self._add(Identity(0, Kind.TRUST, name, rule=rule.to_json()), grant, by)
+        await self._add(Identity(0, Kind.TRUST, name, rule=rule.to_json()), given, by, rule.describe())
 
     async def add_group(self, name: str, members: Sequence[str], by: Actor) -> None:
         """Raises IdentityRefused."""
@@ -131,6 +147,19 @@ class Identities:
         def work(tx: Transaction) -> None:
             if not identities.remove_member(tx, _get(tx, group, Kind.GROUP), _get(tx, user, Kind.USER), deed):
                 raise IdentityRefused(f"{user} is no member of {group}")
+
+        await self._database.write(work)
+
+    async def set_admin(self, name: str, by: Actor, *, is_admin: bool) -> None:
+        """Give a user all rights, or take them. Raises IdentityRefused, also for the last admin."""
+        deed = Deed(by, self._clock())
+
+        def work(tx: Transaction) -> None:
+            user = _get(tx, name, Kind.USER)
+            if not is_admin:
+                _refuse_last_admin(tx, user)
+            if is_admin != user.is_admin:
+                identities.set_admin(tx, user, is_admin=is_admin, deed=deed)
 
         await self._database.write(work)
 
@@ -162,10 +191,20 @@ class Identities:
         for key in await self._database.write(work):
             await self._store.abort(UploadState(key, 0))
 
-    async def grant(self, name: str, grant: Grant, by: Actor) -> None:
-        """To a user, robot, group, trust rule or `anonymous`. Raises IdentityRefused."""
+    async def grant(self, name: str, grant: Grant, by: Actor) -> Grant | None:
+        """To a user, robot, group, trust rule or `anonymous`; returns the grant whose place it takes.
+
+        Raises IdentityRefused.
+        """
         deed = Deed(by, self._clock())
-        await self._database.write(lambda tx: grants.put(tx, _get(tx, name), grant, deed))
+
+        def work(tx: Transaction) -> Grant | None:
+            identity = _get(tx, name)
+            own = grants.list_own(tx, identity)
+            grants.put(tx, identity, grant, deed)
+            return next((each for each in own if each.repositories == grant.repositories), None)
+
+        return await self._database.write(work)
 
     async def revoke(self, name: str, repositories: RepositoryGlob, by: Actor) -> None:
         """Raises IdentityRefused."""
@@ -190,12 +229,12 @@ class Identities:
 
         return await self._database.read(work)
 
-    async def _add(self, identity: Identity, grant: Grant | None, by: Actor) -> None:
+    async def _add(self, identity: Identity, given: Sequence[Grant], by: Actor, detail: str = "") -> None:
         deed = Deed(by, self._clock())
 
         def work(tx: Transaction) -> None:
-            made = _insert(tx, identity, deed)
-            if grant:
+            made = _insert(tx, identity, deed, detail)
+            for grant in given:
                 grants.put(tx, made, grant, deed)
 
         await self._database.write(work)
@@ -207,13 +246,13 @@ class Identities:
         return password
 
 
-def _insert(tx: Transaction, identity: Identity, deed: Deed) -> Identity:
-    if not _NAME.fullmatch(identity.name) or identity.name in _RESERVED:
+def _insert(tx: Transaction, identity: Identity, deed: Deed, detail: str = "") -> Identity:
+    if not _NAME.fullmatch(identity.name) or identity.name.casefold() in _RESERVED:
         raise IdentityRefused(
             f"{identity.name!r} cannot be a name: it is letters, digits and . _ @ - after the first, and none of"
-            f" {', '.join(sorted(_RESERVED))}"
+            f" {', '.join(_RESERVED)}"
         )
-    made = identities.insert(tx, identity, deed)
+    made = identities.insert(tx, identity, deed, detail)
     if made is None:
         known = identities.find(tx, identity.name)
         raise IdentityRefused(f"there is a {known.kind if known else 'namesake'} of the name {identity.name} already")
@@ -223,7 +262,7 @@ def _insert(tx: Transaction, identity: Identity, deed: Deed) -> Identity:
 def _get(tx: Transaction, name: str, kind: Kind | None = None) -> Identity:
     found = identities.find(tx, name)
     if found is None or (kind is not None and found.kind is not kind):
-        what = _WORDS.get(kind, kind.value) if kind else "user, robot, group or trust rule"
+        what = kind.word if kind else "user, robot, group or trust rule"
         meant = f" ({name} is a {found.kind})" if found else ""
         raise IdentityRefused(
             f"there is no {what} {name}{meant}: `entrepot {kind or 'user'} list` shows those there are"
@@ -233,4 +272,4 @@ def _get(tx: Transaction, name: str, kind: Kind | None = None) -> Identity:
 
 def _refuse_last_admin(tx: Transaction, identity: Identity) -> None:
     if identity.is_admin and identity.disabled_at is None and not identities.count_other_admins(tx, identity):
-        raise IdentityRefused(f"{identity.name} is the last admin: make another one first (entrepot user add --admin)")
+        raise IdentityRefused(f"{identity.name} is the last admin: make another one first (entrepot user promote NAME)")

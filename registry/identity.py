@@ -1,9 +1,11 @@
 """Who does something, and when: the values that every visible change is recorded with."""
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Clock: TypeAlias = Callable[[], int]  # Unix milliseconds
 
 
@@ -22,3 +24,12 @@ class Deed:
 
     actor: Actor
     at: int
+
+
+def parse_address(text: str) -> Address | None:
+    """None for what is no address. A socket for both families writes IPv4 as `::ffff:10.0.0.1`: here it is IPv4."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -13,7 +13,7 @@ import secrets
 from collections import OrderedDict
 
 from registry.errors import TooManyRequests
-from registry.identity import Clock
+from registry.identity import Clock, parse_address
 
 _MILLISECOND = 1_000_000  # nanoseconds: whole numbers, so that a wait is exact
 _SECOND = 1_000 * _MILLISECOND
@@ -166,12 +166,7 @@ def _pair_key(name: str, network: str) -> bytes:
 
 def network_of(address: str) -> str:
     """What one client can have as addresses: one of IPv4, a /64 of IPv6. What is no address stands for itself."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
+    parsed = parse_address(address)
+    if not isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed or address)
     return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))

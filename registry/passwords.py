@@ -6,6 +6,7 @@ takes must not say whether the user exists: all checks that fail do the same wor
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
@@ -13,7 +14,7 @@ import secrets
 import threading
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -74,6 +75,10 @@ class Passwords:
         self._decoy = _argon2_decoy()
         self._highest_cost = 0  # of the bcrypt hashes seen
         self._successes = _Successes(clock)
+
+    def expect_bcrypt(self, cost: int) -> None:
+        """The highest cost of the hashes that there are, or 0: all failed checks take the work of that one, too."""
+        self._highest_cost = cost
 
     def close(self) -> None:
         """End the threads. Checks that still wait are cancelled; to hash or check afterwards is an error."""
@@ -151,6 +156,28 @@ class Passwords:
             return
         for cost in range(done, self._highest_cost) if done else [self._highest_cost]:
             bcrypt.checkpw(password[:_BCRYPT_MOST_BYTES], b"$2b$%02d$" % cost + b"." * 53)
+
+
+class Turns:
+    """At most so many at once for each key: a flood from one waits for its own."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._turns: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def one(self, key: str) -> AsyncIterator[None]:
+        turn, users = self._turns.get(key, (asyncio.Semaphore(self._at_once), 0))
+        self._turns[key] = (turn, users + 1)
+        try:
+            async with turn:
+                yield
+        finally:
+            users = self._turns[key][1] - 1
+            if users:
+                self._turns[key] = (turn, users)
+            else:
+                del self._turns[key]
 
 
 class _Successes:

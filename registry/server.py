@@ -40,17 +40,23 @@ def serve(
     returned. Raises CannotServe, and what the app's startup raises.
     """
     _allow_descriptors()
-    with _only_server(config.database_path), _listen(config) as listener, contextlib.suppress(KeyboardInterrupt):
+    with (
+        _only_server(config.database_path) as lock,
+        _listen(config) as listener,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         host, port = listener.getsockname()[:2]
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{host} {port}\n".encode(), 0)  # for the commands that say where to log in
         server = _Server(app, _settings(app, config, certificate), lambda: on_listening(host, port), certificate)
         # For a signal that comes before uvicorn handles it, and for the one that uvicorn sends itself again at its end.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
 
 
-def refuse_exposure(config: Config, *, is_anyone_known: bool) -> None:
+def refuse_exposure(config: Config, *, is_guarded: bool) -> None:
     """Without users and a decision about strangers the registry is for this machine only. Raises CannotServe."""
-    if config.anonymous is None and not (is_anyone_known or config.admin_user or is_loopback(config.host)):
+    if config.anonymous is None and not (is_guarded or config.admin_user or is_loopback(config.host)):
         raise CannotServe(
             f"protected mode: nobody can log in yet, so it does not listen on {config.host}.\n"
             "Make the first user with `entrepot user add NAME --admin` (or ENTREPOT_ADMIN_USER and"
@@ -180,7 +186,7 @@ def _explain(problem: OSError, config: Config) -> str:
 
 
 @contextlib.contextmanager
-def _only_server(database: Path) -> Iterator[None]:
+def _only_server(database: Path) -> Iterator[int]:
     """Two servers on one embedded database would each believe that they alone append to its uploads."""
     lock = database.with_suffix(".lock")
     try:
@@ -195,6 +201,6 @@ def _only_server(database: Path) -> Iterator[None]:
             f"another server serves {database.parent}: stop it, or set ENTREPOT_DATA to another directory"
         ) from None
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

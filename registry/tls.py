@@ -17,6 +17,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _INTERVAL_SECONDS = 5.0
 _WARNING = timedelta(days=14)
+_WARNING_EVERY = 24 * 3_600_000  # milliseconds
 # TLS 1.2 only with forward secrecy and authenticated encryption; the suites of TLS 1.3 are all of that kind.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
@@ -55,6 +56,7 @@ class Certificate:
         self._interval_seconds = interval_seconds
         self._is_asked = asyncio.Event()
         self._complaint = ""
+        self._warned_at = 0
         self._seen = self._stamp()
         self._current, self._expires_at = self._load()
         # Each handshake is handed over to the current pair's own context. Loaded into one and the same context a new
@@ -72,7 +74,10 @@ class Certificate:
                     await self._is_asked.wait()
             is_asked = self._is_asked.is_set()
             self._is_asked.clear()
-            await asyncio.to_thread(self.reload if is_asked else self.look)
+            try:
+                await asyncio.to_thread(self.reload if is_asked else self.look)
+            except Exception:  # a bug of ours must not end the watch: the next certificate may be fine
+                log.exception("certificate not reloaded")
 
     def reload_soon(self) -> None:
         """Let `watch` read the files now, changed or not. For the event loop's thread."""
@@ -83,6 +88,8 @@ class Certificate:
         if self._stamp() != self._seen:
             return self._replace()
         self._complaint = ""
+        if self._clock() - self._warned_at >= _WARNING_EVERY:
+            self._warn_of_expiry()
         return False
 
     def reload(self) -> bool:
@@ -144,6 +151,7 @@ class Certificate:
         return _stamp_one(self._chain), _stamp_one(self._key)
 
     def _warn_of_expiry(self) -> None:
+        self._warned_at = self._clock()
         left = self._expires_at - datetime.fromtimestamp(self._clock() / 1000, UTC)
         if left < _WARNING:
             event = "certificate expires soon" if left > timedelta() else "certificate has expired: clients refuse it"
@@ -180,7 +188,7 @@ def _read(path: Path, setting: str) -> bytes:
 def _read_expiry(chain: bytes, path: Path) -> datetime:
     try:
         return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise CertificateInvalid(
             f"{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----), or a damaged one"
         ) from None

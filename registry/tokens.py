@@ -34,6 +34,7 @@ _OUR_CLOCK: Options = {"strict_aud": True, "verify_exp": False, "verify_iat": Fa
 
 _MOST_LENGTH = 16 * 1024
 _MOST_ENTRIES = 200
+_MOST_REMEMBERED = 2048  # characters: what a longer one says takes more memory than its signature takes time
 _LATEST_SECOND = 2**53
 _LARGEST_ID = 2**63
 _LONGEST = 24 * 3600  # seconds
@@ -175,10 +176,12 @@ class Tokens:
         now = self._clock()
         known = self._verified.get(token)
         if known is not None and now < known.ends_at and known.kid in self._keys:
+            self._verified.move_to_end(token)
             return known.claims
         self._verified.pop(token, None)
         found = self._verify(token, now)
-        self._verified[token] = found
+        if len(token) <= _MOST_REMEMBERED:
+            self._verified[token] = found
         if len(self._verified) > self._most_verified:
             self._verified.popitem(last=False)
         return found.claims

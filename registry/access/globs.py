@@ -37,11 +37,6 @@ class Glob:
     def is_match(self, text: str) -> bool:
         return _is_match(self.text, text, self.separators)
 
-    @property
-    def is_unbounded(self) -> bool:
-        """Whether it says nothing of the text: stars and separators alone."""
-        return not self.text.strip("*/:")
-
     def __str__(self) -> str:
         return self.text
 

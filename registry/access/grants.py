@@ -88,6 +88,11 @@ class Permission:
     def may_delete(self, tag: Tag) -> bool:
         return self._covers(Action.DELETE, tag)
 
+    @property
+    def may_delete_content(self) -> bool:
+        """Delete manifests and blobs: not by a grant limited to tags, which would reach what others' tags need."""
+        return any(Action.DELETE in grant.allowed and not grant.tags for grant in self.grants)
+
     def list_tags(self, action: Action) -> list[str]:
         """The patterns of tags that the action is limited to."""
         return sorted({glob.text for grant in self.grants if action in grant.allowed for glob in grant.tags})

@@ -1,6 +1,7 @@
 """Trust rules: which id tokens of which issuer are believed (OpenID Connect Core, section 2)."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -10,13 +11,27 @@ from urllib.parse import urlsplit
 from registry.access.globs import ClaimGlob
 
 _LONGEST_ISSUER = 512
+_LONGEST_AUDIENCE = 256
+_MOST_CLAIMS = 20
 # Issuers that everybody can have tokens of: there a rule must say whose are believed, with one of these claims.
 _GITHUB, _GITLAB = "https://token.actions.githubusercontent.com", "https://gitlab.com"
+_WHOSE = r"[^*/:]+"
 _OWNERS = {
-    _GITHUB: ("repository", "repository_owner", "repository_owner_id", "repository_id", "sub"),
-    _GITLAB: ("project_path", "namespace_path", "namespace_id", "project_id", "sub"),
+    _GITHUB: {
+        "repository": rf"{_WHOSE}/.+",
+        "repository_owner": _WHOSE,
+        "repository_owner_id": _WHOSE,
+        "repository_id": _WHOSE,
+        "sub": rf"repo:{_WHOSE}/.+",
+    },
+    _GITLAB: {
+        "project_path": rf"{_WHOSE}/.+",
+        "namespace_path": rf"{_WHOSE}(/.+)?",
+        "namespace_id": _WHOSE,
+        "project_id": _WHOSE,
+        "sub": rf"project_path:{_WHOSE}/.+",
+    },
 }
-_SUBJECTS = ("repo:", "project_path:")  # how their sub begins before it says whose
 _EXAMPLES = {_GITHUB: "repository=acme/app", _GITLAB: "project_path=acme/app"}
 
 
@@ -41,8 +56,10 @@ class TrustRule:
         """Raises TrustInvalid, PatternInvalid."""
         if not is_fetchable(issuer) or "?" in issuer or len(issuer) > _LONGEST_ISSUER:
             raise TrustInvalid(f"an issuer is an https:// URL, as its tokens write it in iss, not {issuer!r}")
-        if not audience:
+        if not 0 < len(audience) <= _LONGEST_AUDIENCE:
             raise TrustInvalid("the audience is what the tokens carry in aud: choose one that only this registry has")
+        if len(claims) > _MOST_CLAIMS:
+            raise TrustInvalid(f"a trust rule asks for at most {_MOST_CLAIMS} claims")
         globs = tuple((name, ClaimGlob.parse(pattern)) for name, pattern in sorted(claims.items()))
         if not any(_says_whose(issuer, name, glob.text) for name, glob in globs):
             raise TrustInvalid(
@@ -60,6 +77,11 @@ class TrustRule:
     def to_json(self) -> str:
         claims = {name: glob.text for name, glob in self.claims}
         return json.dumps({"issuer": self.issuer, "audience": self.audience, "claims": claims, "keys": self.keys})
+
+    def describe(self) -> str:
+        """Whom it believes, in one line for the audit log."""
+        claims = " ".join(f"{name}={glob}" for name, glob in self.claims)
+        return f"{self.issuer} for {self.audience}: {claims}"
 
     def believes(self, claims: Mapping[str, Any]) -> bool:
         """Whether the claims of a token whose signature and times were checked are those of this rule."""
@@ -98,11 +120,10 @@ def parse_claims(words: list[str]) -> dict[str, str]:
 
 
 def _says_whose(issuer: str, claim: str, pattern: str) -> bool:
-    if issuer in _OWNERS and claim not in _OWNERS[issuer]:
-        return False
-    if claim == "sub":
-        pattern = next((pattern.removeprefix(start) for start in _SUBJECTS if pattern.startswith(start)), pattern)
-    return bool(pattern.partition("*")[0]) if issuer in _OWNERS else bool(pattern.strip("*/:"))
+    """Whether the pattern names an owner by itself; at an issuer of one's own, whether it says anything."""
+    if issuer in _OWNERS:
+        return re.fullmatch(_OWNERS[issuer].get(claim, "(?!)"), pattern) is not None
+    return bool(pattern.strip("*/:"))
 
 
 def _is_loopback(host: str) -> bool:

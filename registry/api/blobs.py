@@ -12,6 +12,7 @@ from registry.api.call import Call
 from registry.api.conditions import is_unchanged
 from registry.api.ranges import MultipartRanges, parse_ranges
 from registry.blobs import Blobs
+from registry.errors import Denied
 from registry.oci.names import parse_digest
 from storage.blobstore import ByteRange, OpenBlob
 from storage.digest import Digest
@@ -95,6 +96,8 @@ class BlobEndpoints:
 
     async def delete(self, call: Call) -> Response:
         """end-10."""
+        if not call.permission.may_delete_content:
+            raise Denied("your grants include deleting some tags, not what they point to")
         await self._blobs.delete(call.repository, parse_digest(call.target.reference), call.actor)
         return Response(status_code=202)
 

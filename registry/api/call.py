@@ -1,6 +1,6 @@
 """What an endpoint is given: the request, what it is about, and who asks."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -16,7 +16,8 @@ from registry.oci.names import RepositoryName
 class Call:
     """`public_url` begins every Location: empty by default, so that Locations are relative to what the client used.
 
-    `may_pull` says whether the caller may pull from another repository, too.
+    `may_pull` says whether the caller may pull from another repository, too; `admit_again` who the caller is now, after
+    the body has come, and refuses one whose right has ended meanwhile.
     """
 
     request: Request
@@ -24,6 +25,7 @@ class Call:
     actor: Actor
     caller: Caller
     may_pull: Callable[[RepositoryName], Awaitable[bool]]
+    admit_again: Callable[[], Awaitable[Caller]]
     public_url: str = ""
 
     @property
@@ -34,6 +36,16 @@ class Call:
     def permission(self) -> Permission:
         """What the caller may do in the repository; that it may do what the route does is known already."""
         return decide(self.caller.grants, self.repository)
+
+    async def permission_now(self) -> Permission:
+        """As `permission`, once the body is here. Raises what admit raises."""
+        return decide((await self.admit_again()).grants, self.repository)
+
+    async def checked(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The body, which fails at its end when the caller may not do this any more."""
+        async for piece in body:
+            yield piece
+        await self.admit_again()
 
     def may_list(self, repository: RepositoryName) -> bool:
         """Whether the caller sees the repository in the catalog."""

@@ -1,12 +1,9 @@
 """What a refused client is told to do: fetch a token, and where (docker's token specification, RFC 6750)."""
 
-import ipaddress
-from collections.abc import Sequence
-
 import structlog
 from starlette.requests import Request
 
-from registry.api.origin import find_host, is_passed_on, is_within
+from registry.api.origin import Networks, find_host, is_passed_on, is_within
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -17,9 +14,7 @@ BASIC = f'Basic realm="{_REALM}"'
 class Challenger:
     """`public_url` is where clients reach the registry; unset, it is where the request says that it went."""
 
-    def __init__(
-        self, public_url: str, trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
-    ) -> None:
+    def __init__(self, public_url: str, trusted_proxies: Networks) -> None:
         self._public_url = public_url
         self._proxies = trusted_proxies
         self._has_warned = False

@@ -10,7 +10,7 @@ from registry.errors import RequestInvalid
 
 _LONGEST = 32 << 10  # characters: room for an id token as a password
 # What Homebrew always sends where it has no credentials; no token of ours could look like it.
-_NO_TOKEN = "QQ=="  # noqa: S105
+_NO_TOKEN = "QQ=="  # noqa: S105 - the base64 of A
 
 
 class CredentialsInvalid(Exception):

@@ -49,24 +49,37 @@ class Guard:
     async def admit(self, request: Request, action: Action, repository: RepositoryName | None) -> Caller:
         """The caller of an allowed request.
 
-        Raises RequestInvalid, Denied, Unauthorized, NameUnknown, TooManyRequests.
+        Raises RequestInvalid, Denied, Unauthorized, NameUnknown, TooManyRequests, Unavailable.
         """
-        origin = await self.enter(request)
+        by = await self.enter(request)
         scope = _find_scope(request, action, repository)
-        caller = await self.identify(request, origin, scope)
-        self._limits.take(network_of(origin.address) if caller.is_anonymous else f"name {caller.name}")
+        caller = await self.identify(request, by, scope)
+        self._limits.take(network_of(by.address) if caller.is_anonymous else f"name {caller.name}")
         verdict = await self._auth.judge(caller, action, repository)
         if verdict is not Verdict.ALLOWED:
             if verdict in (Verdict.HIDDEN, Verdict.DENIED):
-                self._auth.note_denial(caller, action, repository, origin)
-            raise self._refuse(verdict, request, action, repository)
+                self._auth.note_denial(caller, action.value, repository, by)
+            raise self._refuse(verdict, request, action, repository, scope)
         return caller
 
-    async def identify(self, request: Request, origin: Actor, scope: str = "") -> Caller:
-        """Raises RequestInvalid, Unauthorized, TooManyRequests."""
+    async def admit_again(
+        self, request: Request, action: Action, repository: RepositoryName | None, caller: Caller
+    ) -> Caller:
+        """As `admit`, once the body is here: a slow one must not carry a right beyond its end."""
+        try:
+            renewed = await self._auth.renew(caller)
+        except TokenRefused as problem:
+            raise self._unauthorized(str(problem), request, show_scope(action, repository), _INVALID) from None
+        verdict = await self._auth.judge(renewed, action, repository)
+        if verdict is not Verdict.ALLOWED:
+            raise self._refuse(verdict, request, action, repository, show_scope(action, repository))
+        return renewed
+
+    async def identify(self, request: Request, by: Actor, scope: str = "") -> Caller:
+        """Raises RequestInvalid, Unauthorized, TooManyRequests, Unavailable."""
         try:
             credentials = None if self._auth.is_open else parse_credentials(request)
-            caller = await self._auth.identify(credentials, origin)
+            caller = await self._auth.identify(credentials, by)
         except TokenRefused as problem:
             raise self._unauthorized(str(problem), request, scope, _INVALID) from None
         except (CredentialsInvalid, LoginFailed) as problem:
@@ -75,9 +88,8 @@ class Guard:
         return caller
 
     def _refuse(
-        self, verdict: Verdict, request: Request, action: Action, repository: RepositoryName | None
+        self, verdict: Verdict, request: Request, action: Action, repository: RepositoryName | None, scope: str
     ) -> RegistryError:
-        scope = _find_scope(request, action, repository)
         if verdict is Verdict.HIDDEN and repository is not None:
             return NameUnknown(repository.value)
         if verdict is Verdict.DENIED:

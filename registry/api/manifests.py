@@ -66,7 +66,7 @@ class ManifestEndpoints:
                 [_writable_tag(tag) for tag in dict.fromkeys(tags)],
                 preconditions(call.request),
             )
-            manifest = await self._manifests.put(push, call.actor, call.permission)
+            manifest = await self._manifests.put(push, call.actor, await call.permission_now())
         response = Response(status_code=201)
         response.headers["Location"] = call.location("manifests", manifest.digest)
         response.headers["Docker-Content-Digest"] = str(manifest.digest)

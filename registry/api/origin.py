@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from registry.errors import RequestInvalid
+from registry.identity import parse_address
 
 Networks: TypeAlias = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 
@@ -20,25 +21,24 @@ _FORWARDED_ADDRESS = ("client-ip", "connecting-ip")
 
 def client_address(request: Request, trusted_proxies: Networks) -> str:
     """The address of the client: the last one in X-Forwarded-For that no trusted proxy has."""
-    peer = request.client.host if request.client else ""
+    peer = _plain(request.client.host) if request.client else ""
     hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
-    while hops and is_within(peer, trusted_proxies) and _is_address(hops[-1]):
-        peer = hops.pop()
+    while hops and is_within(peer, trusted_proxies) and parse_address(hops[-1]):
+        peer = _plain(hops.pop())
     return peer
 
 
 def is_within(address: str, networks: Networks) -> bool:
-    return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)
+    parsed = parse_address(address)
+    return parsed is not None and any(parsed in network for network in networks)
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host, as a Host header or a command line names it, can only be this machine."""
     if host.lower() == "localhost":
         return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    parsed = parse_address(host.strip("[]"))
+    return parsed is not None and parsed.is_loopback
 
 
 def is_passed_on(request: Request) -> bool:
@@ -80,12 +80,8 @@ def _host_name(request: Request) -> str:
     return match[1] if match else ""
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _plain(text: str) -> str:
+    return str(parse_address(text) or text)
 
 
 def _is_forwarding(header: str) -> bool:

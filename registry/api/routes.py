@@ -20,7 +20,7 @@ from registry.api.repositories import RepositoryEndpoints
 from registry.api.target import Kind, parse_target
 from registry.api.uploads import UploadEndpoints
 from registry.auth import Auth
-from registry.errors import MethodNotAllowed
+from registry.errors import Denied, MethodNotAllowed
 from registry.identity import Actor
 
 Endpoint: TypeAlias = Callable[[Call], Awaitable[Response]]
@@ -86,6 +86,12 @@ class Distribution:
         caller = await self._guard.admit(request, route.action, target.name)
         actor = Actor(caller.name, record.client, record.request_id)
         may_pull = partial(self._auth.may_pull, caller)
+        again = partial(self._guard.admit_again, request, route.action, target.name, caller)
+        call = Call(request, target, actor, caller, may_pull, again, self._public_url)
         with contextlib.suppress(ClientDisconnect):  # nobody is there to answer
-            response = await route.endpoint(Call(request, target, actor, caller, may_pull, self._public_url))
+            try:
+                response = await route.endpoint(call)
+            except Denied as problem:  # by a grant that is limited to some tags
+                self._auth.note_denial(caller, str(problem), target.name, actor)
+                raise
             await response(scope, receive, send)

@@ -20,7 +20,7 @@ _MOST_BYTES = 64 << 10
 _MOST_PARAMETERS = 1_000
 _FORM = "application/x-www-form-urlencoded"
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
-_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type
 _ID_TOKENS = ("urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt")
 _NOT_STORED = {"Cache-Control": "no-store"}
 # RFC 6749, section 5.2: stands beside the registry's own errors, because docker prints those and OAuth reads this.
@@ -49,11 +49,11 @@ class TokenEndpoints:
 
     async def get(self, request: Request) -> Response:
         """`GET /token`: with Basic credentials, or anonymously."""
-        origin = await self._guard.enter(request)
+        by = await self._guard.enter(request)
         query = _parse(request.scope["query_string"].decode("latin-1"))
         self._refuse_other_service(query)
         try:
-            caller = await self._guard.identify(request, origin)
+            caller = await self._guard.identify(request, by)
         except Unauthorized as problem:
             raise Unauthorized(problem.text, BASIC) from None  # not a challenge to come here again
         if caller.scopes is not None:
@@ -71,40 +71,38 @@ class TokenEndpoints:
             unsupported = isinstance(error, _GrantUnsupported)
             kind = "unsupported_grant_type" if unsupported else _OAUTH_ERRORS.get(error.status, "invalid_request")
             body |= {"error": kind, "error_description": error.text}
-            headers = {"WWW-Authenticate": error.headers["WWW-Authenticate"]} if error.status == 401 else {}  # noqa: PLR2004
-            retry = {"Retry-After": error.headers["Retry-After"]} if "Retry-After" in error.headers else {}
-            return JSONResponse(body, error.status, headers | retry | _NOT_STORED)
+            return JSONResponse(body, error.status, error.headers | _NOT_STORED)
 
-    async def keys(self, _request: Request) -> Response:
+    async def keys(self, request: Request) -> Response:
         """`GET /.well-known/jwks.json` (RFC 7517)."""
-        await self._auth.refresh()
+        await self._guard.enter(request)
         return JSONResponse(self._auth.jwks(), headers={"Cache-Control": "max-age=60"})
 
     async def _post(self, request: Request) -> Response:
-        origin = await self._guard.enter(request)
+        by = await self._guard.enter(request)
         if request.scope["query_string"]:
             raise RequestInvalid("a POST for a token says everything in its form")
         form = await self._read_form(request)
         grant_type = _one(form, "grant_type")
         if grant_type == _EXCHANGE:
-            return await self._exchange(request, form, origin)
+            return await self._exchange(request, form, by)
         self._refuse_other_service(form)
         if grant_type == "refresh_token":
             raise Unauthorized("there are no refresh tokens here: docker logout, and login again", BASIC)
         if grant_type != "password":
             raise _GrantUnsupported
         basic = Basic(_one(form, "username"), _one(form, "password"))
-        return self._answer(await self._log_in(request, basic, origin), form)
+        return self._answer(await self._log_in(request, basic, by), form)
 
-    async def _log_in(self, request: Request, basic: Basic, origin: Actor) -> Caller:
+    async def _log_in(self, request: Request, basic: Basic, by: Actor) -> Caller:
         try:
-            caller = await self._auth.identify(basic, origin)
+            caller = await self._auth.identify(basic, by)
         except LoginFailed as problem:
             raise Unauthorized(str(problem), BASIC) from None
         request.scope["entrepot.record"].actor = caller.name
         return caller
 
-    async def _exchange(self, request: Request, form: Parameters, origin: Actor) -> Response:
+    async def _exchange(self, request: Request, form: Parameters, by: Actor) -> Response:
         for name in ("audience", "service"):
             if form.get(name) not in (None, [self._auth.service]):
                 raise RequestInvalid(f"{name} is {self._auth.service} or absent")
@@ -113,7 +111,7 @@ class TokenEndpoints:
         if form.get("requested_token_type") not in (None, [_ACCESS_TOKEN]):
             raise RequestInvalid(f"requested_token_type is {_ACCESS_TOKEN} or absent")
         try:
-            caller = await self._auth.exchange(_one(form, "subject_token"), origin)
+            caller = await self._auth.exchange(_one(form, "subject_token"), by)
         except LoginFailed as problem:
             raise Unauthorized(str(problem), BASIC) from None
         request.scope["entrepot.record"].actor = caller.name

@@ -35,7 +35,7 @@ class UploadEndpoints:
             return await self._mount(call, _digest(call.request, "mount"))
         if "digest" in query:
             digest = _digest(call.request, "digest")
-            await self._uploads.push(call.repository, digest, self._chunk(call.request), call.actor)
+            await self._uploads.push(call.repository, digest, self._chunk(call), call.actor)
             return _created(call, digest)
         algorithm = query.get("digest-algorithm", "sha256")
         if algorithm not in ALGORITHMS:
@@ -46,14 +46,14 @@ class UploadEndpoints:
         """end-5."""
         session_id = call.target.reference
         try:
-            advanced = await self._uploads.append(call.repository, session_id, self._chunk(call.request), call.actor)
+            advanced = await self._uploads.append(call.repository, session_id, self._chunk(call), call.actor)
         except ChunkOutOfOrder as error:
             raise _with_state(error, call) from None
         return _session(call, advanced, 202)
 
     async def complete(self, call: Call) -> Response:
         """end-6."""
-        digest, chunk = _digest(call.request, "digest"), self._chunk(call.request)
+        digest, chunk = _digest(call.request, "digest"), self._chunk(call)
         try:
             await self._uploads.complete(call.repository, call.target.reference, chunk, digest, call.actor)
         except ChunkOutOfOrder as error:
@@ -80,9 +80,10 @@ class UploadEndpoints:
             return _created(call, digest)
         return _session(call, await self._uploads.start(call.repository, digest.algorithm, call.actor), 202)
 
-    def _chunk(self, request: Request) -> Chunk:
+    def _chunk(self, call: Call) -> Chunk:
         """Raises UploadInvalid for a Content-Range that cannot be read, unless the body is empty: then none counts."""
-        content = stream(request.receive, self._idle_seconds)
+        request = call.request
+        content = call.checked(stream(request.receive, self._idle_seconds))
         length = request.headers.get("content-length")
         lines = request.headers.getlist("content-range")
         if not lines or (length in (None, "0") and "transfer-encoding" not in request.headers):

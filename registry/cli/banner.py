@@ -21,21 +21,21 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared wit
 _MARGIN = 10
 
 
-def make_banner(config: Config, host: str, port: int, version: str, *, is_anyone_known: bool = False) -> str:
-    """`host` and `port` are those of the listening socket; `is_anyone_known`: somebody can log in."""
+def make_banner(config: Config, host: str, port: int, version: str, *, is_guarded: bool = False) -> str:
+    """`host` and `port` are those of the listening socket; `is_guarded`: somebody can log in."""
     address = docker_address(config, host, port)
     facts = {"data": str(config.data.absolute())}
     if config.database:
         facts["database"] = str(config.database_path)
     if config.storage:
         facts["blobs"] = str(config.storage_path)
-    if is_anyone_known:
+    if is_guarded:
         facts["access"] = f"users and robots with their grants; strangers: {_STRANGERS[config.anonymous]}"
     else:
         facts["access"] = _OPEN[config.anonymous]
-    if is_anyone_known or config.anonymous in (None, "push"):
+    if is_guarded or config.anonymous in (None, "push"):
         image = f"{address}/demo/app:1"
-        login = f"docker login {address}\n" if is_anyone_known else ""
+        login = f"docker login {address}\n" if is_guarded else ""
         facts["try"] = f"{login}docker pull busybox\ndocker tag busybox {image}\ndocker push {image}"
     if not config.public_url and host in _EVERYWHERE and config.scheme == "http":
         facts["note"] = (

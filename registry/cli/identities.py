@@ -11,52 +11,45 @@ from registry.app import Registry
 from registry.cli import opening
 from registry.cli.banner import docker_address
 from registry.cli.output import exact_instant, print_hint, show_instant
-from registry.identity import Actor
 from registry.metadata.identities import Identity, Kind
 
 T = TypeVar("T")
 
-_WORDS = {Kind.TRUST: "trust rule"}
+ANONYMOUS = "anonymous"
 _PROTECTION_ENDED = (
     "Protected mode is over: from now on only those who log in may do something, and only what they were granted"
     " (a grant to anonymous, or ENTREPOT_ANONYMOUS, lets others in)."
-)
-_PROTECTION_BEGAN = (
-    "Nobody can log in any more: unless ENTREPOT_ANONYMOUS is set, protected mode is back, and everyone on this machine"
-    " may pull, push and delete."
 )
 
 
 def disable(ctx: typer.Context, file: Path | None, kind: Kind, name: str) -> None:
     _set_disabled(ctx, file, kind, name, is_disabled=True)
-    typer.echo(f"{show_kind(kind)} {name} is disabled")
+    typer.echo(f"{kind.word} {name} is disabled")
 
 
 def enable(ctx: typer.Context, file: Path | None, kind: Kind, name: str) -> None:
     _set_disabled(ctx, file, kind, name, is_disabled=False)
-    typer.echo(f"{show_kind(kind)} {name} is enabled")
+    typer.echo(f"{kind.word} {name} is enabled")
 
 
 def remove(ctx: typer.Context, file: Path | None, kind: Kind, name: str) -> None:
-    async def work(registry: Registry, by: Actor) -> None:
-        await tell_strangers(registry, lambda: registry.identities.remove(kind, name, by))
-
-    opening.change(ctx, file, work)
-    typer.echo(f"{show_kind(kind)} {name} is removed")
+    opening.change(ctx, file, lambda registry, by: registry.identities.remove(kind, name, by))
+    typer.echo(f"{kind.word} {name} is removed")
 
 
 async def tell_strangers(registry: Registry, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What `work` returns. Says when it ends protected mode, or begins it."""
-    was_anyone_known = await registry.identities.is_anyone_known()
+    """What `work` returns. Says when it ends protected mode."""
+    was_guarded = await registry.identities.is_guarded()
     result = await work()
-    is_anyone_known = await registry.identities.is_anyone_known()
-    if registry.config.anonymous is None and was_anyone_known != is_anyone_known:
-        print_hint(_PROTECTION_ENDED if is_anyone_known else _PROTECTION_BEGAN)
+    if registry.config.anonymous is None and not was_guarded and await registry.identities.is_guarded():
+        print_hint(_PROTECTION_ENDED)
     return result
 
 
-def hint_at(grant: Grant) -> None:
-    """What is written often and meant seldom."""
+def hint_at(grant: Grant, name: str = "") -> None:
+    """What is written often and meant seldom; `name` is the grantee's."""
+    if name == ANONYMOUS and grant.actions != {Action.PULL}:
+        print_hint(f"Mind that everyone who reaches the registry may now {grant.show_actions()} there, without login.")
     if grant.repositories.text == "*":
         print_hint(
             "Mind that * is only names of one part, such as app: ** is all repositories, team/** those of a team."
@@ -67,11 +60,7 @@ def hint_at(grant: Grant) -> None:
 
 def login_line(registry: Registry, name: str) -> str:
     config = registry.config
-    return f"docker login -u {name} --password-stdin {docker_address(config, config.host, config.port)}"
-
-
-def show_kind(kind: Kind) -> str:
-    return _WORDS.get(kind, kind.value)
+    return f"docker login -u {name} --password-stdin {docker_address(config, *opening.find_listener(config))}"
 
 
 def show_grant(grant: Grant) -> str:

@@ -38,6 +38,11 @@ def _parse_tag(text: str) -> Tag:
         raise typer.BadParameter(str(problem)) from None
 
 
+def parse_grants(patterns: list[str], actions: str, tags: str) -> list[Grant]:
+    """One for each pattern. Raises BadParameter."""
+    return [parse_grant(pattern, actions, tags) for pattern in dict.fromkeys(patterns)]
+
+
 def parse_grant(repositories: str, actions: str, tags: str) -> Grant:
     """Raises BadParameter."""
     try:

@@ -11,8 +11,9 @@ import typer
 
 from registry.app import Registry
 from registry.cli.invocation import Invocation, Refused, user_name
+from registry.cli.output import print_hint
 from registry.cli.settings import load_config
-from registry.config import Config
+from registry.config import Config, ConfigInvalid
 from registry.errors import RegistryError, Unavailable
 from registry.identities import IdentityRefused
 from registry.identity import Actor
@@ -47,10 +48,18 @@ def make(ctx: typer.Context, file: Path | None, work: Callable[[Registry, Actor]
         return asyncio.run(_start_or_join(config, lambda registry: work(registry, invocation.actor)))
 
 
-def is_anyone_known(config: Config, invocation: Invocation) -> bool:
+def is_guarded(config: Config, invocation: Invocation) -> bool:
     """Whether somebody can log in to the registry there, if there is one. Raises Refused."""
     with explained(config, invocation):
-        return _find_owner(config) is not None and asyncio.run(_is_anyone_known(config))
+        return _find_owner(config) is not None and asyncio.run(_is_guarded(config))
+
+
+def find_listener(config: Config) -> tuple[str, int]:
+    """The host and port of the server that runs there, or ran last; those of the settings when none did."""
+    with contextlib.suppress(OSError, ValueError):
+        host, port = config.database_path.with_suffix(".lock").read_text("utf-8").split()
+        return host, int(port)
+    return config.host, config.port
 
 
 def refuse_other_user(config: Config, invocation: Invocation) -> None:
@@ -77,7 +86,7 @@ def explained(config: Config, invocation: Invocation) -> Iterator[None]:
         ) from None
     except Unavailable as problem:
         raise Refused(f"{config.database_path}: {problem}{_hint(config, invocation)}") from None
-    except (RegistryError, IdentityRefused, PasswordInvalid) as problem:
+    except (RegistryError, ConfigInvalid, IdentityRefused, PasswordInvalid) as problem:
         raise Refused(str(problem)) from None
     except BrokenPipeError:
         raise  # nothing is wrong with the stores: whoever reads what is printed has seen enough
@@ -108,12 +117,16 @@ async def _start_or_join(config: Config, work: Callable[[Registry], Coroutine[An
     registry = Registry(config)
     try:
         await registry.start()
+        print_hint(
+            f"There was no registry in {config.database_path.parent}: it is made now, and no server runs on it yet."
+            " If your server's data is elsewhere, say so with ENTREPOT_DATA."
+        )
         return await work(registry)
     finally:
         registry.close()
 
 
-async def _is_anyone_known(config: Config) -> bool:
+async def _is_guarded(config: Config) -> bool:
     """An older version's database knows nobody, and the server is about to bring it up to date.
 
     The store is not looked at: a start that was killed may not have marked it yet.
@@ -121,7 +134,7 @@ async def _is_anyone_known(config: Config) -> bool:
     registry = Registry(config)
     try:
         with contextlib.suppress(Unavailable):
-            return await registry.is_made() and await registry.identities.is_anyone_known()
+            return await registry.is_made() and await registry.identities.is_guarded()
         return False
     finally:
         registry.close()
@@ -150,4 +163,8 @@ def _hint(config: Config, invocation: Invocation) -> str:
             return f"\nIt belongs to the system user {user_name(owner)}: try {invocation.as_owner(owner)}"
     if os.access(directory, os.W_OK):
         return ""
-    return f"\n{directory} must be a directory that {invocation.user} may write: set ENTREPOT_DATA to another one"
+    with contextlib.suppress(OSError):
+        owner = directory.stat().st_uid
+        if owner != invocation.uid:
+            return f"\n{directory} belongs to the system user {user_name(owner)}: try {invocation.as_owner(owner)}"
+    return f"\nThe system user {invocation.user} must be able to write in {directory}"

@@ -24,7 +24,7 @@ PasswordStdin = Annotated[
     typer.Option("--password-stdin", help="Take the password from one line of standard input; else one is made up."),
 ]
 RepositoryGlobOption = Annotated[
-    str,
+    list[str],
     typer.Option("--repository", metavar="GLOB", help="Which repositories: * is one part of a name, ** several."),
 ]
 ActionsOption = Annotated[

@@ -7,7 +7,7 @@ import typer
 from registry.app import Registry
 from registry.cli import identities, opening
 from registry.cli.instants import parse_expiry
-from registry.cli.names import NameArgument, parse_grant
+from registry.cli.names import NameArgument, parse_grants
 from registry.cli.options import ActionsOption, AsJson, ConfigFile, RepositoryGlobOption, TagsOption
 from registry.cli.output import print_hint, print_json, print_secret, print_table
 from registry.identities import Listed
@@ -40,17 +40,18 @@ def add(  # noqa: PLR0913 - each is a flag
       entrepot robot add nightly --repository acme/app --actions pull,create \
         --tags 'nightly-*' --expires 90d
     """
-    grant, expiry = parse_grant(repository, actions, tags), parse_expiry(expires)
+    grants, expiry = parse_grants(repository, actions, tags), parse_expiry(expires)
 
     async def work(registry: Registry, by: Actor) -> tuple[str, int | None, str]:
         expires_at = expiry.after(registry.clock())
         added = registry.identities.add_robot
-        secret = await identities.tell_strangers(registry, lambda: added(name, grant, expires_at, by))
+        secret = await identities.tell_strangers(registry, lambda: added(name, grants, expires_at, by))
         return secret, expires_at, identities.login_line(registry, name)
 
     secret, expires_at, login = opening.change(ctx, config_file, work)
-    identities.hint_at(grant)
-    print_hint(f"{name} is granted {identities.show_grant(grant)}; it expires: {identities.show_expiry(expires_at)}")
+    for grant in grants:
+        identities.hint_at(grant)
+    print_hint(f"{name} is granted {identities.show_grants(grants)}; it expires: {identities.show_expiry(expires_at)}")
     print_hint(f"To log in with the secret on standard input: {login}")
     print_secret(f"robot {name} is added, with this secret, which is not shown again:", secret)
 

@@ -10,7 +10,7 @@ from registry import logs
 from registry.app import create_app
 from registry.cli.banner import make_banner, own_url
 from registry.cli.invocation import Invocation, Refused
-from registry.cli.opening import explained, is_anyone_known, refuse_other_user
+from registry.cli.opening import explained, is_guarded, refuse_other_user
 from registry.cli.options import ConfigFile, Host, Port, TlsCert, TlsKey, Workers
 from registry.cli.settings import load_config
 from registry.cli.version import find_version
@@ -51,21 +51,21 @@ def serve(  # noqa: PLR0913 - each is a flag
     try:
         refuse_other_user(config, invocation)
         # Before a directory is made for nothing.
-        is_known = is_anyone_known(config, invocation)
-        refuse_exposure(config, is_anyone_known=is_known)
+        is_known = is_guarded(config, invocation)
+        refuse_exposure(config, is_guarded=is_known)
         logs.configure(config.log_format)
         certificate = open_certificate(config)
         with explained(config, invocation):
-            run_server(create_app(config), config, partial(announce, config, is_anyone_known=is_known), certificate)
+            run_server(create_app(config), config, partial(announce, config, is_guarded=is_known), certificate)
     except CannotServe as problem:
         raise Refused(str(problem)) from None
 
 
-def announce(config: Config, host: str, port: int, *, is_anyone_known: bool) -> None:
+def announce(config: Config, host: str, port: int, *, is_guarded: bool) -> None:
     """Say that requests may come: in words to a person, in one line of the log elsewhere."""
     if config.log_format != "json" and sys.stderr.isatty():
-        is_known = is_anyone_known or bool(config.admin_user)  # who was made when it started
-        typer.echo(make_banner(config, host, port, find_version(), is_anyone_known=is_known), err=True)
+        is_known = is_guarded or bool(config.admin_user)  # who was made when it started
+        typer.echo(make_banner(config, host, port, find_version(), is_guarded=is_known), err=True)
     else:
         url, data = own_url(config, host, port), str(config.data.absolute())
         structlog.get_logger().info("listening", url=url, host=host, port=port, data=data, version=find_version())

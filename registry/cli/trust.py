@@ -11,7 +11,7 @@ from registry.access.trusts import TrustInvalid, TrustRule, parse_claims
 from registry.app import Registry
 from registry.cli import identities, opening
 from registry.cli.invocation import Refused
-from registry.cli.names import NameArgument, parse_grant
+from registry.cli.names import NameArgument, parse_grants
 from registry.cli.options import ActionsOption, AsJson, ConfigFile, RepositoryGlobOption, TagsOption
 from registry.cli.output import print_hint, print_json, print_table
 from registry.federation import KeysInvalid, parse_keys
@@ -55,16 +55,17 @@ def add(  # noqa: PLR0913 - each is a flag
         --repository acme/app --actions pull,push
     """
     rule = _parse_rule(issuer, audience, claim, keys)
-    grant = parse_grant(repository, actions, tags)
+    grants = parse_grants(repository, actions, tags)
 
     async def work(registry: Registry, by: Actor) -> str:
-        await identities.tell_strangers(registry, lambda: registry.identities.add_trust(name, rule, grant, by))
+        await identities.tell_strangers(registry, lambda: registry.identities.add_trust(name, rule, grants, by))
         return identities.login_line(registry, OIDC)
 
     login = opening.change(ctx, config_file, work)
-    identities.hint_at(grant)
+    for grant in grants:
+        identities.hint_at(grant)
     print_hint(f"To log in with an id token on standard input: {login}")
-    typer.echo(f"trust rule {name} is added; whom it believes is granted {identities.show_grant(grant)}")
+    typer.echo(f"trust rule {name} is added; whom it believes is granted {identities.show_grants(grants)}")
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""`entrepot user`: add, list, password, disable, enable, remove, grant, revoke, import."""
+"""`entrepot user`: add, list, password, promote, demote, disable, enable, remove, grant, revoke, import."""
 
 import sys
 from pathlib import Path
@@ -125,6 +125,30 @@ def password(
 
 
 @app.command()
+def promote(ctx: typer.Context, name: NameArgument, config_file: ConfigFile = None) -> None:
+    """Make a user an admin, who may do everything, everywhere.
+
+    Examples:
+      entrepot user promote bob
+    """
+    opening.change(ctx, config_file, lambda registry, by: registry.identities.set_admin(name, by, is_admin=True))
+    typer.echo(f"user {name} is an admin")
+
+
+@app.command()
+def demote(ctx: typer.Context, name: NameArgument, config_file: ConfigFile = None) -> None:
+    """Take an admin's rights: what is left is what the user was granted.
+
+    The last admin stays one.
+
+    Examples:
+      entrepot user demote bob
+    """
+    opening.change(ctx, config_file, lambda registry, by: registry.identities.set_admin(name, by, is_admin=False))
+    typer.echo(f"user {name} is no admin")
+
+
+@app.command()
 def disable(ctx: typer.Context, name: NameArgument, config_file: ConfigFile = None) -> None:
     """Shut a user out at once; grants and password stay for when the user is enabled again.
 
@@ -181,9 +205,10 @@ def grant(
       entrepot user grant ci 'acme/app' pull,push --tags 'ci-*,nightly'
     """
     found = parse_grant(repositories.text, actions, tags)
-    opening.change(ctx, config_file, lambda registry, by: registry.identities.grant(name, found, by))
-    identities.hint_at(found)
-    typer.echo(f"{name} is granted {identities.show_grant(found)}")
+    before = opening.change(ctx, config_file, lambda registry, by: registry.identities.grant(name, found, by))
+    identities.hint_at(found, name)
+    was = f" (it was {identities.show_grant(before)})" if before and before != found else ""
+    typer.echo(f"{name} is granted {identities.show_grant(found)}{was}")
 
 
 @app.command()

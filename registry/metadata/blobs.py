@@ -39,14 +39,14 @@ def find_stored(tx: Transaction, digest: Digest) -> StoredBlob | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Source:
     """A repository that has the right to a blob."""
 
     id: int
     name: RepositoryName
 
 
-def list_repositories(tx: Transaction, digest: Digest, only: RepositoryName | None) -> list[Origin]:
+def list_repositories(tx: Transaction, digest: Digest, only: RepositoryName | None) -> list[Source]:
     """Repositories that have the right to the blob, at most a hundred; `only` this one, if there is one."""
     rows = tx.run(
         "SELECT repository.id, name FROM repository_blob JOIN repository"
@@ -56,7 +56,7 @@ def list_repositories(tx: Transaction, digest: Digest, only: RepositoryName | No
         digest=str(digest),
         only=only.value if only else None,
     )
-    return [Origin(row[0], RepositoryName(row[1])) for row in rows]
+    return [Source(row[0], RepositoryName(row[1])) for row in rows]
 
 
 def insert(tx: Transaction, blob: StoredBlob, deed: Deed) -> None:

@@ -25,8 +25,8 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """What was tried and refused, `times` in a row: of `deed` the first time."""
+class AccessEvent:
+    """A change of who may do what, or what was refused; `times` in a row, of `deed` the first time."""
 
     deed: Deed
     action: str
@@ -56,22 +56,22 @@ def append(
 
 def append_access(tx: Transaction, deed: Deed, action: str, *, subject: str, detail: str = "") -> None:
     """What is about no repository: `subject` names the identity or the key that it was done to."""
-    append_refusal(tx, Refusal(deed, action, subject=subject, detail=detail))
+    append_event(tx, AccessEvent(deed, action, subject=subject, detail=detail))
 
 
-def append_refusal(tx: Transaction, refusal: Refusal) -> None:
+def append_event(tx: Transaction, event: AccessEvent) -> None:
     tx.run(
         "INSERT INTO change (at, actor, address, request_id, action, repository, subject, detail, times)"
         " VALUES (:at, :actor, :address, :request_id, :action, :repository, :subject, :detail, :times)",
-        at=refusal.deed.at,
-        actor=refusal.deed.actor.name,
-        address=refusal.deed.actor.address,
-        request_id=refusal.deed.actor.request_id,
-        action=refusal.action,
-        repository=refusal.repository,
-        subject=refusal.subject,
-        detail=refusal.detail,
-        times=refusal.times,
+        at=event.deed.at,
+        actor=event.deed.actor.name,
+        address=event.deed.actor.address,
+        request_id=event.deed.actor.request_id,
+        action=event.action,
+        repository=event.repository,
+        subject=event.subject,
+        detail=event.detail,
+        times=event.times,
     )
 
 

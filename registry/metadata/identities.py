@@ -16,6 +16,11 @@ class Kind(StrEnum):
     TRUST = "trust"
     ANONYMOUS = "anonymous"
 
+    @property
+    def word(self) -> str:
+        """As messages call it."""
+        return "trust rule" if self is Kind.TRUST else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -43,15 +48,14 @@ class Identity:
         return self.disabled_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-_MOST_DETAIL = 500  # characters of a rule that the change log keeps: more could only be its keys
 _COLUMNS = (
     "id, kind, name, coalesce(secret, ''), stamp, is_admin, coalesce(rule, ''), created_at, created_by, expires_at,"
     " disabled_at, last_used_at"
 )
 
 
-def insert(tx: Transaction, identity: Identity, deed: Deed) -> Identity | None:
-    """The identity with its id; None when the name is taken."""
+def insert(tx: Transaction, identity: Identity, deed: Deed, detail: str = "") -> Identity | None:
+    """The identity with its id; None when the name is taken. `detail` is for the change log."""
     rows = tx.run(
         "INSERT INTO identity (kind, name, secret, is_admin, rule, created_at, created_by, expires_at)"
         " VALUES (:kind, :name, :secret, :is_admin, :rule, :at, :by, :expires_at)"
@@ -67,8 +71,9 @@ def insert(tx: Transaction, identity: Identity, deed: Deed) -> Identity | None:
     )
     if not rows:
         return None
-    detail = "admin" if identity.is_admin else identity.rule[:_MOST_DETAIL]
-    _changed(tx, identity, "add", deed, detail)
+    if identity.kind in (Kind.USER, Kind.ROBOT, Kind.TRUST):
+        tx.run("UPDATE registry SET is_guarded = 1")
+    _changed(tx, identity, "add", deed, "admin" if identity.is_admin else detail)
     return replace(identity, id=rows[0][0], created_at=deed.at, created_by=deed.actor.name)
 
 
@@ -88,9 +93,25 @@ def list_kind(tx: Transaction, kind: Kind) -> list[Identity]:
     return [_identity(row) for row in rows]
 
 
-def is_anyone_known(tx: Transaction) -> bool:
-    """Whether someone can log in: then strangers are no longer everybody."""
-    return tx.one("SELECT 1 FROM identity WHERE kind IN ('user', 'robot', 'trust') LIMIT 1") is not None
+def is_guarded(tx: Transaction) -> bool:
+    """Whether someone could log in, now or before: then strangers are no longer everybody."""
+    row = tx.one("SELECT is_guarded FROM registry")
+    return row is not None and bool(row[0])
+
+
+def has_admin(tx: Transaction) -> bool:
+    """Whether a user with all rights can log in."""
+    row = tx.one("SELECT 1 FROM identity WHERE kind = 'user' AND is_admin = 1 AND disabled_at IS NULL LIMIT 1")
+    return row is not None
+
+
+def find_bcrypt_cost(tx: Transaction) -> int:
+    """The highest cost of imported hashes, such as 10 of `$2y$10$…`; 0 when there are none."""
+    row = tx.only(
+        "SELECT coalesce(max(CAST(substr(secret, 5, 2) AS INTEGER)), 0) FROM identity"
+        " WHERE kind = 'user' AND secret LIKE '$2_$%'"
+    )
+    return int(row[0])
 
 
 def count_other_admins(tx: Transaction, identity: Identity) -> int:
@@ -123,8 +144,18 @@ def replace_hash(tx: Transaction, identity: Identity, secret: str) -> None:
     )
 
 
+def set_admin(tx: Transaction, identity: Identity, *, is_admin: bool, deed: Deed) -> None:
+    tx.run("UPDATE identity SET is_admin = :is_admin WHERE id = :id", id=identity.id, is_admin=int(is_admin))
+    _changed(tx, identity, "promote" if is_admin else "demote", deed)
+
+
 def set_disabled(tx: Transaction, identity: Identity, *, is_disabled: bool, deed: Deed) -> None:
-    tx.run("UPDATE identity SET disabled_at = :at WHERE id = :id", id=identity.id, at=deed.at if is_disabled else None)
+    """Its tokens end for good: to be enabled again brings none of them back."""
+    tx.run(
+        "UPDATE identity SET disabled_at = :at, stamp = stamp + 1 WHERE id = :id",
+        id=identity.id,
+        at=deed.at if is_disabled else None,
+    )
     _changed(tx, identity, "disable" if is_disabled else "enable", deed)
 
 

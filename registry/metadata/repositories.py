@@ -56,6 +56,15 @@ def get_or_make(tx: Transaction, name: RepositoryName, cause: str, deed: Deed) -
     return int(row[0])
 
 
+def find_deletion(tx: Transaction, name: RepositoryName) -> int:
+    """When a repository of this name was deleted last, in Unix milliseconds; -1 for never."""
+    row = tx.only(
+        "SELECT coalesce(max(deleted_at), -1) FROM repository WHERE name = :name AND deleted_at IS NOT NULL",
+        name=name.value,
+    )
+    return int(row[0])
+
+
 def list_names(tx: Transaction, after: str, limit: int) -> list[RepositoryName]:
     """Names after `after`, in byte order."""
     rows = tx.run(

@@ -52,11 +52,6 @@ def find_digest(tx: Transaction, repository_id: int, tag: Tag) -> str | None:
     return str(row[0]) if row else None
 
 
-def list_of(tx: Transaction, manifest_id: int) -> list[str]:
-    """The names of the tags that point to the manifest, in byte order."""
-    return sorted(row[0] for row in tx.run("SELECT name FROM tag WHERE manifest_id = :id", id=manifest_id))
-
-
 def delete(tx: Transaction, repository_id: int, tag: Tag, deed: Deed) -> bool:
     """Close the tag; its manifest stays. False when there is no such tag."""
     digest = _close(tx, repository_id, tag, deed)

@@ -214,14 +214,14 @@ class World:
         grant = Grant.parse(*GRANTS[name])
 
         async def add(registry: Registry) -> str:
-            return await registry.identities.add_robot(name, grant, expires_at, OPERATOR)
+            return await registry.identities.add_robot(name, [grant], expires_at, OPERATOR)
 
         self._secrets[name] = self.house.do(add)
 
     def _federate(self, grant: Grant) -> None:
         key = make_key()
         rule = TrustRule.make(_ISSUER, _AUDIENCE, {"sub": "repo:acme/*:ref:**"}, json.dumps({"keys": [key.jwk]}))
-        self.house.do(lambda registry: registry.identities.add_trust("ci", rule, grant, OPERATOR))
+        self.house.do(lambda registry: registry.identities.add_trust("ci", rule, [grant], OPERATOR))
         now = self.house.clock.now // 1000
         claims: dict[str, Any] = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": SUBJECT, "iat": now, "exp": now + 100_000}
         self._secrets["ci"] = signed(key, {"alg": key.algorithm, "kid": key.kid}, json.dumps(claims).encode())

@@ -12,7 +12,7 @@ from registry.access.grants import Grant
 from registry.audit import Audit
 from registry.errors import StorageFull
 from registry.identity import Actor, Deed
-from registry.metadata.changes import Change, Refusal
+from registry.metadata.changes import AccessEvent, Change
 from registry.metadata.identities import Kind
 from tests.access.clock import SetClock
 from tests.access.forging import open_database
@@ -75,7 +75,7 @@ def test_changes_of_content(house: House) -> None:
         deleted = repository.call("DELETE", "manifests/v2", address)
         gone = repository.call("DELETE", f"blobs/{digest_of(blob)}", address)
         robot = fresh_user()
-        house.do(lambda registry: registry.identities.add_robot(robot, Grant.parse("acme/*", "pull"), None, OPERATOR))
+        house.do(lambda registry: registry.identities.add_robot(robot, [Grant.parse("acme/*", "pull")], None, OPERATOR))
     found = {(change.action, change.tag, change.digest): change for change in changes}
     for reply, key in (
         (moved, ("tag.set", "v2", digest_of(manifest))),
@@ -92,7 +92,7 @@ def test_actors(house: House) -> None:
     """A robot is named so that no user can be taken for it."""
     robot = fresh_user()
     grant = Grant.parse("acme/*", "pull,push")
-    secret = house.do(lambda registry: registry.identities.add_robot(robot, grant, None, OPERATOR))
+    secret = house.do(lambda registry: registry.identities.add_robot(robot, [grant], None, OPERATOR))
     repository = f"acme/{fresh_user()}"
     token = house.log_in(robot, f"repository:{repository}:pull,push", password=secret)
     for header in (basic(robot, secret), bearer(token)):
@@ -169,7 +169,7 @@ def test_floods_are_folded(house: House) -> None:
     audit = Audit(database, clock)
     for number in range(10_000):
         deed = Deed(Actor("flooder", f"10.0.{number >> 8}.{number & 255}", f"request {number}"), clock())
-        audit.note(Refusal(deed, "login.fail", subject="(unknown)", detail="flood"))
+        audit.note(AccessEvent(deed, "login.fail", subject="(unknown)", detail="flood"))
     before = len(house.changes())
     house.do(lambda _: audit.flush())
     rows = house.changes()[before:]
@@ -214,15 +214,15 @@ def test_a_flush_that_fails(house: House, tmp_path: Path) -> None:
         database = await open_database(tmp_path / "entrepot.db")
         audit = Audit(database, SetClock())
         deed = Deed(Actor("anonymous", "10.0.0.1"), 1)
-        audit.note(Refusal(deed, "login.fail", detail="one"))
+        audit.note(AccessEvent(deed, "login.fail", detail="one"))
         large = "x" * 100_000
-        audit.note(Refusal(deed, "login.fail", detail=large))
+        audit.note(AccessEvent(deed, "login.fail", detail=large))
         pages = (await database.read(lambda tx: tx.only("PRAGMA page_count")))[0]
         await database.write(lambda tx: tx.run(f"PRAGMA max_page_count = {pages}"))
         with pytest.raises(StorageFull):
             await audit.flush()
-        audit.note(Refusal(deed, "login.fail", detail="one"))
-        audit.note(Refusal(deed, "login.fail", detail="two"))
+        audit.note(AccessEvent(deed, "login.fail", detail="one"))
+        audit.note(AccessEvent(deed, "login.fail", detail="two"))
         with pytest.raises(StorageFull):
             await audit.flush()
         await database.write(lambda tx: tx.run("PRAGMA max_page_count = 1000000"))

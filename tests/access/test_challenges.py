@@ -11,7 +11,7 @@ from tests.api.wire import Call, Connection, Reply, written
 
 BASIC = 'Basic realm="Entrepot"'
 CHALLENGE = re.compile(
-    r'Bearer realm="[^"\s]+",service="[^"\s]+"(,scope="[^"\s]+")?'
+    r'Bearer realm="[^"\s]+",service="[^"\s]+"(,scope="[^"\s]+( [^"\s]+)?")?'
     r'(,error="[a-z_]+",error_description="[ !#-\[\]-~]+")?'  # the characters of RFC 6750, section 3
 )
 
@@ -185,6 +185,32 @@ def test_scopes(direct: House, method: str, path: str, scope: str) -> None:
         assert (narrow.status, members_of(narrow)) == (401, expected | {"error": "insufficient_scope"})
     else:
         assert narrow.status == 200
+
+
+MOUNTS = [
+    ("from=acme/base", "repository:acme/app:pull,push repository:acme/base:pull"),
+    ("from=acme%2Fbase", "repository:acme/app:pull,push repository:acme/base:pull"),
+    ("from=A/B", "repository:acme/app:pull,push"),
+    ('from=a"b', "repository:acme/app:pull,push"),
+    ("", "repository:acme/app:pull,push"),
+]
+
+
+@pytest.mark.parametrize(("source", "scope"), MOUNTS)
+def test_scopes_of_mounts(direct: House, source: str, scope: str) -> None:
+    """A mount needs to pull from its source, too: a client that asks for what it is told gets both at once."""
+    path = f"/v2/acme/app/blobs/uploads/?mount={ABSENT}&{source}".rstrip("&")
+    assert members_of(send(direct, path=path, method="POST"))["scope"] == scope
+
+
+def test_a_strangers_token_that_does_not_suffice(direct: House) -> None:
+    """Another one would not, either: the client hears so, in words that docker does not take for its own default."""
+    path = f"/token?service={direct.service}&scope=repository:acme/app:pull"
+    reply = send(direct, bearer(send(direct, path=path).json["token"]), path="/v2/acme/app/tags/list")
+    assert (reply.status, members_of(reply)["error"]) == (401, "insufficient_scope")
+    message = reply.json["errors"][0]["message"]
+    assert f'error_description="{message}"' in reply.lines("WWW-Authenticate")[0]
+    assert message not in ("authentication required", "")
 
 
 def test_an_expired_token(direct: House) -> None:

@@ -44,7 +44,9 @@ def trusting(_kept: House) -> House:
     keys = json.dumps({"keys": [KEY.jwk]})
     rule = TrustRule.make(ISSUER, "entrepot", {"sub": "repo:acme/app"}, keys)
     _kept.do(
-        lambda registry: registry.identities.add_trust("ci", rule, Grant.parse("acme/*", "pull,push", "ci-*"), OPERATOR)
+        lambda registry: registry.identities.add_trust(
+            "ci", rule, [Grant.parse("acme/*", "pull,push", "ci-*")], OPERATOR
+        )
     )
     return _kept
 
@@ -174,7 +176,9 @@ def test_tokens_in_each_others_place(ci: House) -> None:
     """Each kind of secret opens only the door that it is for (reliability, row 156)."""
     id_token, token = mint(ci.clock), ci.log_in(ADMIN, "repository:acme/app:pull")
     robot = fresh_user()
-    secret = ci.do(lambda registry: registry.identities.add_robot(robot, Grant.parse("acme/*", "pull"), None, OPERATOR))
+    secret = ci.do(
+        lambda registry: registry.identities.add_robot(robot, [Grant.parse("acme/*", "pull")], None, OPERATOR)
+    )
     for wrong in (id_token, secret, PASSWORD, basic(ADMIN)[1].removeprefix("Basic ")):
         assert ci.call("GET", "/v2/", bearer(wrong)).status == 401
     for name, wrong in ((ADMIN, token), (ADMIN, id_token), ("oidc", token), ("oidc", secret), ("ci", id_token)):

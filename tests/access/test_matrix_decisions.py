@@ -92,14 +92,6 @@ def test_hostile_patterns(stars: str) -> None:
     assert time.process_time() - begun < 2
 
 
-@pytest.mark.parametrize(
-    ("pattern", "is_unbounded"), [("*", True), ("**", True), ("a*", False), ("*:*", True), ("a:*", False)]
-)
-def test_unbounded(pattern: str, is_unbounded: bool) -> None:
-    """Nothing but stars and separators says nothing about whom to believe."""
-    assert ClaimGlob.parse(pattern).is_unbounded == is_unbounded
-
-
 @given(st.lists(GRANTS, max_size=4), GRANTS, NAMES, TAGS)
 def test_decide_is_monotone(grants: list[Grant], more: Grant, name: str, text: str) -> None:
     """Another grant never takes a right away, and their order means nothing."""

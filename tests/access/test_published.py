@@ -22,7 +22,7 @@ def own(house: House, name: str = ADMIN, space: str = "private") -> OwnRepositor
 
 
 def add_robot(house: House, name: str, grant: Grant) -> str:
-    return house.do(lambda registry: registry.identities.add_robot(name, grant, None, OPERATOR))
+    return house.do(lambda registry: registry.identities.add_robot(name, [grant], None, OPERATOR))
 
 
 def same(*replies: Reply) -> bool:
@@ -223,7 +223,7 @@ def test_unknown_user_and_wrong_password(house: House) -> None:
     """CVE-2025-69413: nobody learns who exists: the same body, the same headers and about the same time."""
     known, disabled = house.add_user(), house.add_user()
     robot = fresh_user()
-    house.do(lambda registry: registry.identities.add_robot(robot, Grant.parse("a", "pull"), None, OPERATOR))
+    house.do(lambda registry: registry.identities.add_robot(robot, [Grant.parse("a", "pull")], None, OPERATOR))
     names = {"known": known, "unknown": fresh_user(), "robot": robot, "trust": "ci", "anonymous": "anonymous"}
     replies = [house.call("GET", "/v2/", basic(name, "wrong password")) for name in [*names.values(), disabled]]
     assert same(*replies)

@@ -69,7 +69,7 @@ def test_a_robot_is_never_limited(house: House) -> None:
     """Nobody guesses its secret; a wrong one counts."""
     name, address = fresh_user(), fresh_address()
     grant = Grant.parse("acme/*", "pull")
-    secret = house.do(lambda registry: registry.identities.add_robot(name, grant, None, OPERATOR))
+    secret = house.do(lambda registry: registry.identities.add_robot(name, [grant], None, OPERATOR))
     assert drain(house, address).status == 429
     assert house.call("GET", "/v2/", basic(name, secret), address).status == 200
     assert house.ask("repository:acme/app:pull", headers=(basic(name, secret), address)).status == 200

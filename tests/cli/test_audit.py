@@ -12,7 +12,7 @@ from registry.app import Registry
 from registry.config import Config
 from registry.identity import Actor, Deed
 from registry.metadata import changes
-from registry.metadata.changes import Refusal
+from registry.metadata.changes import AccessEvent
 from registry.metadata.database import Transaction
 from tests.cli.access import audited, done
 from tests.cli.conftest import Filled
@@ -104,7 +104,7 @@ def test_all_pages_are_shown(data: Path) -> None:
 
 def test_what_others_wrote_stays_on_its_line(data: Path) -> None:
     """Line ends and escape sequences in the log do nothing to the terminal or to the lines."""
-    asyncio.run(write(data, [Refusal(Deed(MALLORY, START), "access.deny", subject="a\n\x1b[2J", detail="[red]x")]))
+    asyncio.run(write(data, [AccessEvent(Deed(MALLORY, START), "access.deny", subject="a\n\x1b[2J", detail="[red]x")]))
     table = done("audit", "--since", "2026-01-01")
     assert len(table.splitlines()) == 2
     assert "a\\n\\x1b[2J" in table
@@ -138,16 +138,16 @@ def test_the_program_prints_lines_of_json(filled: Filled) -> None:
     assert outcome.stdout.isascii()
 
 
-def refusal(number: int) -> Refusal:
-    return Refusal(Deed(MALLORY, START + number), "access.deny", "acme/app", detail=str(number), times=2)
+def refusal(number: int) -> AccessEvent:
+    return AccessEvent(Deed(MALLORY, START + number), "access.deny", "acme/app", detail=str(number), times=2)
 
 
-async def write(data: Path, refusals: list[Refusal]) -> None:
+async def write(data: Path, refusals: list[AccessEvent]) -> None:
     """Into the log of a new registry."""
 
     def work(tx: Transaction) -> None:
         for each in refusals:
-            changes.append_refusal(tx, each)
+            changes.append_event(tx, each)
 
     registry = Registry(Config(data=data))
     try:

@@ -15,7 +15,19 @@ COMMANDS = [
     ("serve",),
     *(
         ("user", verb)
-        for verb in ("add", "list", "password", "disable", "enable", "remove", "grant", "revoke", "import")
+        for verb in (
+            "add",
+            "list",
+            "password",
+            "promote",
+            "demote",
+            "disable",
+            "enable",
+            "remove",
+            "grant",
+            "revoke",
+            "import",
+        )
     ),
     *(("robot", verb) for verb in ("add", "list", "rotate", "disable", "enable", "remove")),
     *(("group", verb) for verb in ("add", "list", "join", "leave", "remove")),

@@ -184,6 +184,6 @@ async def add_expired(data: Path) -> None:
     try:
         await registry.join()
         grant = parse_grant("acme/**", "pull", "")
-        await registry.identities.add_robot("old", grant, START + DAY, Actor("test"))
+        await registry.identities.add_robot("old", [grant], START + DAY, Actor("test"))
     finally:
         registry.close()

@@ -90,7 +90,7 @@ def test_the_banner_says_who_may_do_what(anonymous: str | None, access: str, has
 def test_the_banner_tells_users_from_strangers(anonymous: str | None, strangers: str) -> None:
     """Once somebody can log in, the lines to try begin with that."""
     config = Config.model_validate({"anonymous": anonymous})
-    banner = make_banner(config, "127.0.0.1", 5000, "1.0", is_anyone_known=True)
+    banner = make_banner(config, "127.0.0.1", 5000, "1.0", is_guarded=True)
     assert f"access    users and robots with their grants; strangers: {strangers}" in banner
     assert "try       docker login 127.0.0.1:5000\n" in banner
 

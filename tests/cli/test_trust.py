@@ -49,11 +49,11 @@ def test_a_rule_is_listed_as_it_was_made() -> None:
 @pytest.mark.parametrize(
     ("issuer", "claims", "said"),
     [
-        ("http://issuer.example", ["sub=a"], "an issuer is an https:// URL"),
+        ("http://issuer.example", ["sub=repo:acme/app:ref:refs/heads/main"], "an issuer is an https:// URL"),
         (ISSUER, ["sub"], "a claim is NAME=PATTERN"),
         (ISSUER, ["=a"], "a claim is NAME=PATTERN"),
         (ISSUER, ["sub="], "a claim is NAME=PATTERN"),
-        (ISSUER, ["sub=a", "sub=b"], "each name once"),
+        (ISSUER, ["sub=repo:acme/app:ref:refs/heads/main", "sub=b"], "each name once"),
         (ISSUER, ["sub=**"], "would be believed whoever had them made"),
         (ISSUER, ["repository=acme/***"], "a claim's pattern is"),
     ],
@@ -76,7 +76,7 @@ def test_a_rule_without_claims_is_wrong_usage() -> None:
 def test_keys_come_from_a_file(tmp_path: Path) -> None:
     """The public keys of an issuer that cannot be reached; keys of other kinds are told and not used."""
     file = write_keys(tmp_path, [public_key(), {"kty": "oct", "kid": "other"}])
-    outcome = add("sub=a", keys=file)
+    outcome = add("sub=repo:acme/app:ref:refs/heads/main", keys=file)
     assert outcome.status == 0
     assert f"{file}: key 1 is of another kind" in outcome.stderr
     assert listed("trust")["github"]["keys"] == "file"
@@ -87,7 +87,7 @@ def test_a_private_key_is_refused(data: Path, tmp_path: Path) -> None:
     private = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate()))
     for keys in ([private], [public_key(), private], [public_key(), {"kty": "oct", "k": private["d"]}]):
         file = write_keys(tmp_path, keys)
-        outcome = add("sub=a", keys=file)
+        outcome = add("sub=repo:acme/app:ref:refs/heads/main", keys=file)
         assert (outcome.status, outcome.stdout) == (1, "")
         assert "private key" in outcome.stderr or "another kind" in outcome.stderr
         assert private["d"] not in outcome.stderr
@@ -103,17 +103,20 @@ def test_a_file_without_keys_is_refused(tmp_path: Path, content: str, said: str)
     """The message names the file and what is wrong with it."""
     file = tmp_path / "keys.json"
     file.write_text(content)
-    outcome = add("sub=a", keys=file)
+    outcome = add("sub=repo:acme/app:ref:refs/heads/main", keys=file)
     assert outcome.status == 1
     assert outcome.stderr.startswith(f"entrepot: {file}: ")
     assert said in outcome.stderr
     file.unlink()
-    assert add("sub=a", keys=file).stderr == f"entrepot: {file} cannot be read: No such file or directory\n"
+    assert (
+        add("sub=repo:acme/app:ref:refs/heads/main", keys=file).stderr
+        == f"entrepot: {file} cannot be read: No such file or directory\n"
+    )
 
 
 def test_a_rule_is_disabled_enabled_and_removed() -> None:
     """Each verb calls it what it is."""
-    assert add("sub=a").status == 0
+    assert add("sub=repo:acme/app:ref:refs/heads/main").status == 0
     assert done("trust", "disable", "github") == "trust rule github is disabled\n"
     assert listed("trust")["github"]["state"] == "disabled"
     assert done("trust", "enable", "github") == "trust rule github is enabled\n"

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import sqlite3
 from pathlib import Path
 
 import bcrypt
@@ -120,19 +121,33 @@ def test_the_last_admin_stays() -> None:
     """Neither disabled nor removed, as long as there is no other."""
     done("user", "add", "alice", "--admin")
     done("user", "add", "bob")
-    for verb in ("disable", "remove"):
+    for verb in ("disable", "remove", "demote"):
         assert refused("user", verb, "alice").startswith("alice is the last admin: make another one first")
     done("user", "add", "carol", "--admin")
     assert done("user", "remove", "alice") == "user alice is removed\n"
     assert list(listed("user")) == ["bob", "carol"]
 
 
-def test_the_last_user_takes_protected_mode_along() -> None:
-    """Whoever removes the last login is told who may do everything now."""
+def test_an_admin_is_made_of_a_user_and_a_user_of_an_admin() -> None:
+    """Promoted twice is promoted once; the audit log has both, and the grants stay."""
+    done("user", "add", "alice", "--admin")
     done("user", "add", "bob")
-    outcome = entrepot("user", "remove", "bob")
-    assert (outcome.status, outcome.stdout) == (0, "user bob is removed\n")
-    assert "protected mode is back" in outcome.stderr
+    for _ in range(2):
+        assert done("user", "promote", "bob") == "user bob is an admin\n"
+    assert listed("user")["bob"]["admin"]
+    assert done("user", "demote", "alice") == "user alice is no admin\n"
+    assert not listed("user")["alice"]["admin"]
+    assert [change["action"] for change in audited()][-2:] == ["user.promote", "user.demote"]
+    assert "there is no user nobody" in refused("user", "promote", "nobody")
+
+
+def test_the_last_user_does_not_open_the_registry(data: Path) -> None:
+    """Protected mode is over for good: who removes the last login shuts everybody out, and lets nobody in."""
+    done("user", "add", "bob")
+    done("user", "remove", "bob")
+    with sqlite3.connect(data / "entrepot.db") as database:
+        assert database.execute("SELECT is_guarded FROM registry").fetchall() == [(1,)]
+    assert "Protected mode" not in entrepot("user", "add", "eve").stderr
 
 
 @pytest.mark.parametrize(
@@ -189,7 +204,7 @@ def test_a_grant_takes_the_place_of_the_one_before() -> None:
     """For the same pattern the last word counts; revoked is exactly the pattern that was granted."""
     done("user", "add", "bob")
     done("user", "grant", "bob", "acme/**", "pull,push")
-    assert done("user", "grant", "bob", "acme/**", "pull") == "bob is granted acme/** pull\n"
+    assert done("user", "grant", "bob", "acme/**", "pull") == "bob is granted acme/** pull (it was acme/** pull,push)\n"
     assert [grant["actions"] for grant in listed("user")["bob"]["grants"]] == [["pull"]]
     assert "its grants are for: acme/**" in refused("user", "revoke", "bob", "acme/*")
     assert done("user", "revoke", "bob", "acme/**") == "bob has lost the grant for acme/**\n"

@@ -25,6 +25,8 @@ WHOLE_TABLES = {
     "SELECT instance FROM registry",
     "SELECT registry_id FROM registry",
     "SELECT access_epoch FROM registry",
+    "SELECT is_guarded FROM registry",
+    "UPDATE registry SET is_guarded = 1",
     "UPDATE registry SET access_epoch = access_epoch + 1",
     # The keys that sign tokens are two or three.
     "SELECT kid, private_key, created_at, retired_at FROM signing_key",

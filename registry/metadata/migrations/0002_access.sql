@@ -2,6 +2,8 @@
 -- remembers of it is good for as long as the epoch stands.
 
 ALTER TABLE registry ADD COLUMN access_epoch INTEGER NOT NULL DEFAULT 0;
+-- Set by the first identity that can log in, and never cleared: who removes the last one does not open the registry.
+ALTER TABLE registry ADD COLUMN is_guarded INTEGER NOT NULL DEFAULT 0;
 
 -- Names are one space: whoever logs in under one is exactly one of them. Ids are never used again, and tokens carry
 -- the id, so nobody inherits the tokens of a namesake who is gone.
