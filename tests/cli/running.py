@@ -74,10 +74,6 @@ def _stdin(content: bytes) -> Iterator[None]:
         sys.stdin = before
 
 
-# The numbers of read, poll, select, epoll_wait and their newer kin.
-_WAITING = {"x86_64": ("0", "7", "23", "232", "270", "271", "281"), "aarch64": ("22", "63", "72", "73")}
-
-
 class Terminal:
     """The program with a terminal for its three streams; `text` is what it showed until now."""
 
@@ -85,6 +81,8 @@ class Terminal:
         self._screen, end = os.openpty()
         self.text = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
+        # Whoever is started in the background ignores Ctrl+C, and so would the program that it starts.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         self.program = subprocess.Popen(
             [PROGRAM, *arguments],
             env=environment({"TERM": "xterm", "COLUMNS": "100"} | settings),
@@ -93,6 +91,7 @@ class Terminal:
             stderr=end,
             start_new_session=True,  # a password is asked for here, not at the terminal of whoever runs the tests
         )
+        signal.signal(signal.SIGINT, before)
         os.close(end)
 
     def expect(self, text: str) -> None:
@@ -128,9 +127,8 @@ class Terminal:
         os.close(self._screen)
 
     def _is_waiting(self) -> bool:
-        """Whether the main thread is in a system call that waits for somebody."""
-        call = Path(f"/proc/{self.program.pid}/syscall").read_text().split()[0]
-        return call in _WAITING[os.uname().machine]
+        """Whether the main thread sleeps."""
+        return Path(f"/proc/{self.program.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._screen], [], [], max(0.0, deadline - time.monotonic()))
