@@ -46,12 +46,20 @@ def serve(
         contextlib.suppress(KeyboardInterrupt),
     ):
         host, port = listener.getsockname()[:2]
-        os.truncate(lock, 0)
-        os.pwrite(lock, f"{host} {port}\n".encode(), 0)  # for the commands that say where to log in
+        _note_address(lock, host, port)
         server = _Server(app, _settings(app, config, certificate), lambda: on_listening(host, port), certificate)
         # For a signal that comes before uvicorn handles it, and for the one that uvicorn sends itself again at its end.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
+
+
+def _note_address(lock: int, host: str, port: int) -> None:
+    """For the commands that say where to log in: not worth refusing to start for when the disk is full."""
+    try:
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{host} {port}\n".encode(), 0)
+    except OSError as problem:
+        log.warning("address not noted", problem=str(problem))
 
 
 def refuse_exposure(config: Config, *, is_guarded: bool) -> None:

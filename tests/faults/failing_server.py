@@ -1,6 +1,7 @@
 """A server one of whose system calls fails once: `python -m tests.faults.failing_server fsync EIO 2`.
 
-The N-th call fails without having been made. Only Python's calls count: SQLite makes its own.
+Of the calls made since it listens, the N-th fails without having been made. Only Python's calls count: SQLite makes its
+own.
 """
 
 import argparse
@@ -13,7 +14,6 @@ from typing import Any
 from registry.app import create_app
 from registry.config import load
 from registry.server import serve
-from tests.kill.server import ignore_address
 
 CALLS = ("fsync", "ftruncate", "mkdir", "pwrite", "rename")
 
@@ -35,9 +35,13 @@ def main() -> None:
     parser.add_argument("error", choices=errno.errorcode.values(), metavar="error")
     parser.add_argument("when", type=int)
     arguments = parser.parse_args()
-    setattr(os, arguments.call, failing(getattr(os, arguments.call), getattr(errno, arguments.error), arguments.when))
+    call = failing(getattr(os, arguments.call), getattr(errno, arguments.error), arguments.when)
+
+    def begin_failing(_host: str, _port: int) -> None:
+        setattr(os, arguments.call, call)
+
     config, _ = load()
-    serve(create_app(config), config, ignore_address, None)
+    serve(create_app(config), config, begin_failing, None)
 
 
 if __name__ == "__main__":
