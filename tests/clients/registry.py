@@ -155,14 +155,14 @@ class Registry:
     def settled_requests(self, offset: int = 0) -> RequestLog:
         """All requests since a byte offset of the log, once a last one of ours has been written after them."""
         self._settled += 1
-        mark = f"settled={self._settled}"
+        mark = f"last=settled-{self._settled}"
         self.call("GET", f"/v2/?{mark}")
 
         def is_written() -> bool:
             return any(request.query == mark for request in read_requests(self.log_path, offset))
 
         wait_until(is_written, "the server logs our last request", seconds=10)
-        return RequestLog(r for r in read_requests(self.log_path, offset) if not r.query.startswith("settled="))
+        return RequestLog(r for r in read_requests(self.log_path, offset) if not r.query.startswith("last=settled-"))
 
     def complaints(self) -> list[str]:
         """The log lines of the level error or worse, and those of requests answered with a 5xx."""
