@@ -11,38 +11,24 @@ import base64
 import hashlib
 import http.client
 import json
-import os
 import shutil
-import socket
 import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Call, find_wrk, repeat
+from benchmarks.serving import SERVER, Server, send, serving, settings
 
-SERVER = Path(__file__).resolve().parents[1] / ".venv" / "bin" / "entrepot"
-START_SECONDS = 30
 REPOSITORY = "benchmark/app"
 USER, PASSWORD = "benchmark", "of-a-registry-that-lives-for-seconds"
 BASIC = {"Authorization": f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"}
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 GOAL = 0.9  # of a cached token
-
-
-@dataclass(frozen=True)
-class Server:
-    port: int
-    pid: int
-
-    def processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime
 
 
 @dataclass(frozen=True)
@@ -81,56 +67,6 @@ class Measured:
             "without": round(statistics.median(run.per_second for run in self.without)),
             "with_login": round(statistics.median(run.per_second for run in self.with_login)),
         }
-
-
-def settings(folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
-    return kept | {"ENTREPOT_DATA": str(folder), "ENTREPOT_LOG_FORMAT": "json"}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def send(
-    port: int, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, path, body, headers or {})
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
-
-
-def is_ready(port: int) -> bool:
-    try:
-        return send(port, "GET", "/readyz")[0] == http.HTTPStatus.OK
-    except OSError:
-        return False
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Run the server on the data in a folder."""
-    port = free_port()
-    with (folder.parent / f"{folder.name}.log").open("wb") as log:
-        command = [str(SERVER), "serve", "--port", str(port)]
-        server = subprocess.Popen(command, env=settings(folder), stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not is_ready(port):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the server did not start:\n{Path(log.name).read_text()[-2000:]}")
-            time.sleep(0.05)
-        yield Server(port, server.pid)
-    finally:
-        server.terminate()
-        server.wait(60)
 
 
 def push_image(port: int) -> str:

@@ -1,10 +1,11 @@
 """The composition root: settings → stores → rules → endpoints → application. Importing it has no effect."""
 
-import asyncio
 import contextlib
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -17,6 +18,7 @@ from registry.api.blobs import BlobEndpoints
 from registry.api.challenge import Challenger
 from registry.api.door import Door
 from registry.api.errors import on_http_exception, on_registry_error, on_unexpected
+from registry.api.gauges import RemovalGauges
 from registry.api.guard import Guard
 from registry.api.health import HealthEndpoints
 from registry.api.manifests import ManifestEndpoints
@@ -29,26 +31,42 @@ from registry.audit import Audit
 from registry.auth import AnonymousAccess, Auth
 from registry.blobs import Blobs
 from registry.check import Check
+from registry.clockwork import LIFECYCLE_RUN, Clockwork, make_environment
 from registry.config import Config
+from registry.drift import Drift
 from registry.errors import RegistryError
 from registry.federation import Federation
+from registry.garbage import Garbage, Windows
 from registry.identities import Identities
 from registry.identity import Actor, Clock
+from registry.leases import Leases
 from registry.limits import RequestLimits
 from registry.manifests import Manifests, SparseManifests
 from registry.metadata import blobs, schema
 from registry.metadata.database import Database, Transaction
 from registry.passwords import Passwords
+from registry.policies import Policies
+from registry.pulls import Pulls
+from registry.purges import Purges
 from registry.repositories import Repositories
+from registry.runs import Runs
+from registry.scrub import Scrub
 from registry.tags import Tags
 from registry.tokens import Tokens
 from registry.uploads import Uploads
-from storage.filesystem import FilesystemBlobStore, make_directories
+from registry.worker import Duty, Worker
+from storage.files import make_directories
+from storage.filesystem import FilesystemBlobStore
 from storage.killpoints import Reach, pass_by
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _TEND_SECONDS = 1
+_COLLECT_SECONDS = 5
+_AUDIT_SECONDS = 60  # before its first round
+_SCRUB_SECONDS = 10
+_FIRST_RUN_SECONDS = 60
+_BREATH_SECONDS = 0.05  # between two steps of the collector: pushes and pulls go first
 _BURST_SECONDS = 10  # a caller may be so far ahead of its rate
 
 
@@ -64,32 +82,63 @@ def new_id() -> str:
 class Registry:
     """The rules over opened stores, for every door. `start` before use, `close` at the end."""
 
-    def __init__(self, config: Config, *, clock: Clock = milliseconds_now, reach: Reach = pass_by) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock = milliseconds_now,
+        reach: Reach = pass_by,
+        windows: Windows | None = None,
+    ) -> None:
         self.config = config
         self.clock = clock
+        windows = windows or Windows(config.undelete_days)
         make_directories(config.database_path.parent)
-        self.database = Database(config.database_path, reach=reach)
-        self.store = FilesystemBlobStore(config.storage_path, reach=reach)
-        sparse = SparseManifests(config.sparse_manifests)
-        self.manifests = Manifests(self.database, clock, sparse, reach)
-        self.blobs = Blobs(
-            self.database,
-            self.store,
+        self.database = Database(config.database_path, reach=reach, reserve=config.reserve)
+        self.store = FilesystemBlobStore(config.storage_path, reach=reach, reserve=config.reserve)
+        self._make_content(windows, reach)
+        self._make_removal(windows, reach)
+        self._make_access()
+
+    def _make_content(self, windows: Windows, reach: Reach) -> None:
+        database, store, clock = self.database, self.store, self.clock
+        sparse = SparseManifests(self.config.sparse_manifests)
+        self.manifests = Manifests(database, clock, sparse, reach)
+        accepts_sparse = sparse is SparseManifests.ACCEPT
+        self.blobs = Blobs(database, store, clock, accepts_sparse=accepts_sparse, lease=windows.lease, reach=reach)
+        self.uploads = Uploads(database, store, clock, new_id, lease=windows.lease, reach=reach)
+        self.leases = Leases(database, clock, windows.lease)
+        self.tags = Tags(database, clock, sparse.may_lack)
+        self.pulls = Pulls(database, clock)
+        self.repositories = Repositories(database, store, clock, sparse.may_lack)
+
+    def _make_removal(self, windows: Windows, reach: Reach) -> None:
+        database, store, clock = self.database, self.store, self.clock
+        is_strict, brake, days = self.config.lifecycle_keys == "ecr", self.config.brake_percent, windows.undelete_days
+        self.policies = Policies(database, clock, is_strict=is_strict, brake_percent=brake, undelete_days=days)
+        self.runs = Runs(
+            database,
             clock,
-            accepts_sparse=sparse is SparseManifests.ACCEPT,
-            reach=reach,
+            is_strict=is_strict,
+            brake_percent=brake,
+            undelete_days=days,
+            may_lack=SparseManifests(self.config.sparse_manifests).may_lack,
         )
-        self.uploads = Uploads(self.database, self.store, clock, new_id, reach)
-        self.tags = Tags(self.database)
-        self.repositories = Repositories(self.database, self.store, clock)
-        self.check = Check(self.database, self.store)
-        self.audit = Audit(self.database, clock)
-        self.tokens = Tokens(self.database, clock, new_id)
+        self.garbage = Garbage(database, store, clock, windows, reach)
+        self.purges = Purges(database, store, clock)
+        self.check = Check(database, store)
+        self.scrub = Scrub(database, store, clock)
+        self.drift = Drift(database, store, clock)
+
+    def _make_access(self) -> None:
+        config, database, clock = self.config, self.database, self.clock
+        self.audit = Audit(database, clock)
+        self.tokens = Tokens(database, clock, new_id)
         self.passwords = Passwords(clock)
-        self.identities = Identities(self.database, self.store, clock, self.passwords, secrets.token_bytes)
+        self.identities = Identities(database, self.store, clock, self.passwords, secrets.token_bytes)
         access = AnonymousAccess(config.anonymous) if config.anonymous else AnonymousAccess.PROTECTED
         federation = Federation(clock)
-        self.auth = Auth(self.database, clock, self.tokens, self.passwords, federation, self.audit, anonymous=access)
+        self.auth = Auth(database, clock, self.tokens, self.passwords, federation, self.audit, anonymous=access)
 
     async def start(self) -> None:
         """Bring the schema up to date and see that the blob store is this database's. Its work does not grow."""
@@ -123,17 +172,30 @@ class Registry:
         """Whether the database is a registry's, of this version. Raises Unavailable for another version's."""
         return await self.database.read(schema.find_instance) is not None
 
-    async def tend(self) -> None:
-        """What is to be done every second while the registry serves: until it is cancelled."""
-        while True:
-            await asyncio.sleep(_TEND_SECONDS)
-            for duty in (self.audit.flush, self.tokens.rotate_if_due):
-                try:
-                    await duty()
-                except RegistryError as problem:  # a full disk, say
-                    log.error("put off", duty=duty.__qualname__, problem=str(problem))  # noqa: TRY400 - it says it all
-                except Exception:  # a bug of ours must not end what else is to be done
-                    log.exception("put off", duty=duty.__qualname__)
+    def list_duties(self) -> list[Duty]:
+        """What is to be done again and again while the registry serves."""
+        duties = [
+            Duty(name="audit", work=self.audit.flush, seconds=_TEND_SECONDS, end=self.audit.flush),
+            Duty(name="pulls", work=self.pulls.flush, seconds=_TEND_SECONDS, end=self.pulls.end),
+            Duty(name="leases", work=self.leases.flush, seconds=_TEND_SECONDS, end=self.leases.flush),
+            Duty(name="keys", work=self.tokens.rotate_if_due, seconds=_TEND_SECONDS),
+        ]
+        if self.config.collector == "on":
+            duties.append(Duty(name="collector", work=self._collect, seconds=_COLLECT_SECONDS))
+            duties.append(Duty(name="auditor", work=self.drift.tend, seconds=_AUDIT_SECONDS))
+        if rate := self.config.scrub_mib_per_second:
+            duties.append(Duty(name="scrub", work=partial(self.scrub.tend, rate), seconds=_SCRUB_SECONDS))
+        if hours := self.config.lifecycle_hours:
+            clockwork = Clockwork(LIFECYCLE_RUN, make_environment(self.config.model_dump(), os.environ))
+            seconds = hours * 3600
+            first = min(_FIRST_RUN_SECONDS, seconds)  # or a server that is restarted every day would never run one
+            duties.append(Duty(name="lifecycle", work=clockwork.run, seconds=seconds, first_seconds=first))
+        return duties
+
+    async def _collect(self) -> float:
+        """In how many seconds to go on: at once while there is something to do."""
+        collected = await self.garbage.step()
+        return _COLLECT_SECONDS if collected.is_idle else _BREATH_SECONDS
 
     def close(self) -> None:
         self.passwords.close()
@@ -141,10 +203,13 @@ class Registry:
         self.database.close()
 
 
-def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach = pass_by) -> ASGIApp:
+def create_app(
+    config: Config, *, clock: Clock = milliseconds_now, reach: Reach = pass_by, windows: Windows | None = None
+) -> ASGIApp:
     """The whole registry as one ASGI application; two of them can live in one process."""
-    registry = Registry(config, clock=clock, reach=reach)
+    registry = Registry(config, clock=clock, reach=reach, windows=windows)
     metrics = _collectors()
+    metrics.register(RemovalGauges(registry.garbage, registry.drift, registry.scrub))
     health = HealthEndpoints(registry.check, metrics, has_open_metrics=config.metrics == "public")
 
     guard = _guard(registry)
@@ -154,16 +219,12 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await registry.start()
         await registry.make_first_admin()
-        tending = asyncio.create_task(registry.tend())
+        await registry.garbage.begin_serving()
         try:
-            yield
+            async with Worker(registry.list_duties(), clock).running():
+                yield
+            await _end_serving(registry)
         finally:
-            tending.cancel()
-            await asyncio.wait([tending])
-            try:
-                await registry.audit.flush()
-            except RegistryError as problem:
-                log.error("audit not written", problem=str(problem))  # noqa: TRY400 - it says it all
             registry.close()
 
     app = Starlette(
@@ -186,6 +247,13 @@ def create_app(config: Config, *, clock: Clock = milliseconds_now, reach: Reach 
     return Door(app, Observer(metrics), new_id)
 
 
+async def _end_serving(registry: Registry) -> None:
+    try:
+        await registry.garbage.end_serving()
+    except RegistryError as problem:
+        log.error("the end is not noted", problem=str(problem))  # noqa: TRY400 - it says it all
+
+
 def _guard(registry: Registry) -> Guard:
     config = registry.config
     rate = config.requests_per_second
@@ -196,8 +264,8 @@ def _guard(registry: Registry) -> Guard:
 def _distribution(registry: Registry, guard: Guard) -> Distribution:
     config = registry.config
     routes = make_routes(
-        ManifestEndpoints(registry.manifests, registry.tags, config.body_idle_seconds),
-        BlobEndpoints(registry.blobs),
+        ManifestEndpoints(registry.manifests, registry.tags, registry.pulls, config.body_idle_seconds),
+        BlobEndpoints(registry.blobs, registry.leases),
         UploadEndpoints(registry.uploads, registry.blobs, config.body_idle_seconds),
         RepositoryEndpoints(registry.repositories),
     )

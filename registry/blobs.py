@@ -8,7 +8,7 @@ import structlog
 from registry.errors import BlobDamaged, BlobUnknown, InUse, Unavailable
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import blobs, repositories
-from registry.metadata.blobs import StoredBlob
+from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Transaction
 from registry.oci.names import RepositoryName
 from storage.blobstore import BlobMissing, BlobStore, OpenBlob
@@ -19,7 +19,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Blobs:
-    """`accepts_sparse`: a blob may go that a manifest names."""
+    """`accepts_sparse`: a blob may go that a manifest names. A mount leases the blob for `lease` milliseconds."""
 
     def __init__(
         self,
@@ -28,12 +28,14 @@ class Blobs:
         clock: Clock,
         *,
         accepts_sparse: bool,
+        lease: int,
         reach: Reach = pass_by,
     ) -> None:
         self._database = database
         self._store = store
         self._clock = clock
         self._accepts_sparse = accepts_sparse
+        self._lease = lease
         self._reach = reach
 
     async def get(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
@@ -57,6 +59,8 @@ class Blobs:
             raise BlobDamaged(str(digest)) from problem
 
     async def _open(self, blob: StoredBlob) -> OpenBlob:
+        if blob.is_damaged:
+            raise BlobDamaged(str(blob.digest))
         try:
             return await self._store.open(blob.key, blob.size)
         except OSError as problem:
@@ -84,13 +88,13 @@ class Blobs:
                 return False
             deed = Deed(by, self._clock())
             repository_id = repositories.get_or_make(tx, repository, "mount", deed)
-            blobs.give_right(tx, repository_id, digest, "blob.mount", deed)
+            blobs.give_right(tx, GivenRight(repository_id, digest, "blob.mount", deed.at + self._lease), deed)
             return True
 
         blob = await self._database.read(lambda tx: blobs.find_stored(tx, digest)) if allowed else None
-        if blob is None or await self._store.size(blob.key) != blob.size:
+        if blob is None or blob.is_damaged or await self._store.size(blob.key) != blob.size:
             return False  # a damaged blob is not handed on: the client uploads it, and that repairs it
-        is_mounted = await self._database.write(work)
+        is_mounted = await self._database.write(work, adds=True)
         self._reach("mount.recorded")
         return is_mounted
 

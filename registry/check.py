@@ -15,7 +15,10 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`problem` is missing, truncated or unknown; unknown bytes are no damage, the collector takes them."""
+    """`problem` is missing, truncated, damaged or unknown; unknown bytes are no damage, the collector takes them.
+
+    A damaged one was found by a scrub: it has as many bytes as it should, but others.
+    """
 
     problem: str
     digest: str
@@ -32,9 +35,10 @@ class Check:
         self._store = store
 
     async def ready(self) -> None:
-        """Raises Unavailable when database or store cannot serve a push now, and says which."""
+        """Raises Unavailable when database or store cannot serve a push now, and says which; also a full disk."""
         try:
-            await self._database.write(schema.find_instance)  # writes nothing, but needs all that a write needs
+            # It writes nothing, but needs all that a push needs of the database.
+            await self._database.write(schema.find_instance, adds=True)
             await self._store.probe()
         except (RegistryError, StoreFull, OSError) as problem:
             raise Unavailable(f"not ready: {problem}") from problem
@@ -51,6 +55,8 @@ class Check:
             size = await self._store.size(blob.key)
             if size != blob.size:
                 yield Finding("missing" if size is None else "truncated", str(blob.digest), blob.key)
+            elif blob.is_damaged:
+                yield Finding("damaged", str(blob.digest), blob.key)
             advance()
         async for key in self._store.keys():
             if key not in known:

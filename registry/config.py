@@ -33,6 +33,13 @@ _MUST = {
     "admin_user": "be a user's name",
     "admin_password_file": "be the path of a file",
     "requests_per_second": "be a number, 0 or more",
+    "undelete_days": "be a whole number from 0 to 3650",
+    "lifecycle_hours": "be a number, 0 or more",
+    "lifecycle_keys": "be all or ecr",
+    "brake_percent": "be a whole number from 1 to 100",
+    "collector": "be on or off",
+    "scrub_mib_per_second": "be a number, 0 or more",
+    "reserve_mib": "be a whole number, 0 or more",
     "body_idle_seconds": "be a number above 0",
     "drain_seconds": "be a whole number, 0 or more",
     "log_format": "be auto, json or text",
@@ -89,6 +96,30 @@ class Config(BaseModel):
             description="of one caller, or one address without credentials (0: as many as it likes)",
         ),
     ] = 0
+    undelete_days: Annotated[
+        int, Field(ge=0, le=3650, description="how long removed tags, manifests and repositories can come back")
+    ] = 7
+    lifecycle_hours: Annotated[
+        float,
+        Field(ge=0, allow_inf_nan=False, description="how often the server itself runs the due policies (0: never)"),
+    ] = 0
+    lifecycle_keys: Annotated[
+        Literal["all", "ecr"], Field(description="which keys a policy may have: ECR's and ours, or ECR's alone")
+    ] = "all"
+    brake_percent: Annotated[
+        int, Field(ge=1, le=100, description="a policy's run that would remove more of a repository stops")
+    ] = 50
+    collector: Annotated[Literal["on", "off"], Field(description="whether the server collects garbage")] = "on"
+    scrub_mib_per_second: Annotated[
+        float,
+        Field(
+            ge=0, allow_inf_nan=False, description="how fast the server reads its blobs again to check them (0: not)"
+        ),
+    ] = 1
+    reserve_mib: Annotated[
+        int | None,
+        Field(ge=0, description="of the disk that pushes leave free for deletes (unset: a twentieth, at most 256)"),
+    ] = None
     sparse_manifests: Annotated[
         Literal["refuse", "index", "accept"], Field(description="whether manifests may name absent content")
     ] = "refuse"
@@ -103,7 +134,19 @@ class Config(BaseModel):
         Literal["auto", "json", "text"], Field(description="auto: text on a terminal, else one JSON object a line")
     ] = "auto"
 
-    @field_validator("port", "workers", "requests_per_second", "body_idle_seconds", "drain_seconds", mode="before")
+    @field_validator(
+        "port",
+        "workers",
+        "requests_per_second",
+        "undelete_days",
+        "lifecycle_hours",
+        "brake_percent",
+        "scrub_mib_per_second",
+        "reserve_mib",
+        "body_idle_seconds",
+        "drain_seconds",
+        mode="before",
+    )
     @classmethod
     def _no_boolean(cls, value: object) -> object:
         if isinstance(value, bool):
@@ -164,6 +207,11 @@ class Config(BaseModel):
     @property
     def database_path(self) -> Path:
         return Path(self.database.removeprefix("sqlite:///")) if self.database else self.data.absolute() / "entrepot.db"
+
+    @property
+    def reserve(self) -> int | None:
+        """In bytes."""
+        return None if self.reserve_mib is None else self.reserve_mib << 20
 
     def read_admin_password(self) -> str:
         """The first line of the file. Raises OSError, ConfigInvalid."""

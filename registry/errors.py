@@ -41,8 +41,8 @@ class PageInvalid(RegistryError):
 class NameUnknown(RegistryError):
     code, status, message = "NAME_UNKNOWN", 404, "there is no such repository"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no repository {name}", detail={"name": name})
+    def __init__(self, name: str, message: str | None = None) -> None:
+        super().__init__(message or f"there is no repository {name}", detail={"name": name})
 
 
 class EndpointUnknown(RegistryError):

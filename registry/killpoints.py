@@ -9,6 +9,8 @@ KILL_POINTS = (
     "mount.recorded",  # the mount is committed, the 201 is not sent
     "manifest.parsed",  # the manifest is valid, nothing is written
     "manifest.recorded",  # manifest, references and tags are committed, the 201 is not sent
+    "garbage.removed",  # the collector has removed rows, the bytes are there
+    "garbage.discarded",  # the bytes are gone, the row that says which is there
     "transaction.applied",  # the statements of a transaction ran, COMMIT did not
     "transaction.committed",  # COMMIT returned, nobody was told
 )

@@ -14,6 +14,7 @@ from registry.errors import (
     ManifestBlobUnknown,
     ManifestInvalid,
     ManifestUnknown,
+    NameUnknown,
 )
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import manifests, repositories, tags
@@ -36,6 +37,13 @@ class SparseManifests(StrEnum):
     REFUSE = "refuse"  # no
     INDEX = "index"  # an index may name absent children
     ACCEPT = "accept"  # anything may be absent
+
+    @property
+    def may_lack(self) -> frozenset[Kind]:
+        """What of a stored manifest may be absent."""
+        if self is SparseManifests.REFUSE:
+            return frozenset()
+        return frozenset({Kind.CHILD} if self is SparseManifests.INDEX else {Kind.CHILD, Kind.CONFIG, Kind.LAYER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Manifests:
     async def put(self, push: ManifestPush, by: Actor, permission: Permission) -> Manifest:
         """Store a manifest, with its tags, all or nothing; `permission` is the caller's in the repository.
 
-        Raises ManifestInvalid, DigestInvalid, ManifestBlobUnknown, ConditionFailed, Denied.
+        Raises ManifestInvalid, DigestInvalid, ManifestBlobUnknown, ConditionFailed, Denied, also for an immutable tag.
         """
         wanted = [tag for tag in (push.reference, *push.tags) if isinstance(tag, Tag)]
         _refuse_forbidden_tags(wanted, permission)
@@ -91,7 +99,7 @@ class Manifests:
                 _refuse_move(tx, repository_id, tag, manifest, permission)
                 tags.set_tag(tx, repository_id, tag, str(manifest.digest), manifest_id, deed)
 
-        await self._database.write(work)
+        await self._database.write(work, adds=True)
         self._reach("manifest.recorded")
         return manifest
 
@@ -112,7 +120,7 @@ class Manifests:
     ) -> None:
         """A tag: remove only the tag. A digest: the manifest and its tags.
 
-        Raises ManifestUnknown, ConditionFailed, Denied; InUse for the child of an index.
+        Raises ManifestUnknown, ConditionFailed, Denied, also for what is protected; InUse for the child of an index.
         """
         _refuse_forbidden_delete(reference, permission)
 
@@ -131,6 +139,23 @@ class Manifests:
                 manifests.mark_deleted(tx, found.id, manifest, deed)
 
         await self._database.write(work)
+
+    async def restore(self, repository: RepositoryName, digest: Digest, by: Actor) -> list[str]:
+        """Bring a deleted manifest back, with all that it names. Returns those that were hidden, it and its children.
+
+        Raises NameUnknown, ManifestUnknown: it is gone for good, or something that it needs is.
+        """
+
+        def work(tx: Transaction) -> list[str]:
+            found = repositories.find(tx, repository)
+            if found is None:
+                raise NameUnknown(repository.value)
+            manifest_id = manifests.find_stored(tx, found.id, str(digest))
+            if manifest_id is None:
+                raise ManifestUnknown(str(digest), f"{repository} never had {digest}, or it is gone for good")
+            return manifests.revive(tx, found.id, manifest_id, Deed(by, self._clock()), self._sparse.may_lack)
+
+        return await self._database.write(work)
 
     async def list_referrers(
         self, repository: RepositoryName, subject: Digest, artifact_type: str | None, after: str, limit: int
@@ -164,7 +189,7 @@ class Manifests:
         missing = [
             str(reference.digest)
             for reference in manifests.list_missing(tx, repository_id, manifest)
-            if reference.kind is not Kind.CHILD or self._sparse is SparseManifests.REFUSE
+            if reference.kind not in self._sparse.may_lack
         ]
         if missing:
             raise ManifestBlobUnknown(missing)

@@ -22,7 +22,7 @@ from registry.errors import (
 )
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import blobs, repositories, reviews, uploads
-from registry.metadata.blobs import StoredBlob
+from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Transaction
 from registry.metadata.uploads import UploadSession
 from registry.oci.names import RepositoryName
@@ -47,16 +47,28 @@ class Chunk:
     size: int | None = None
 
 
+class _CopyRemoved(Exception):
+    """The copy that was to be used has gone or is damaged: the upload's own bytes are needed after all."""
+
+
 class Uploads:
-    """`new_id` makes unguessable ids."""
+    """`new_id` makes unguessable ids. A blob that was pushed is leased for `lease` milliseconds."""
 
     def __init__(
-        self, database: Database, store: BlobStore, clock: Clock, new_id: Callable[[], str], reach: Reach = pass_by
+        self,
+        database: Database,
+        store: BlobStore,
+        clock: Clock,
+        new_id: Callable[[], str],
+        *,
+        lease: int,
+        reach: Reach = pass_by,
     ) -> None:
         self._database = database
         self._store = store
         self._clock = clock
         self._new_id = new_id
+        self._lease = lease
         self._reach = reach
         self._writing: set[str] = set()
 
@@ -64,7 +76,7 @@ class Uploads:
         now = self._clock()
         state = UploadState(self._new_id(), 0, algorithm)
         session = UploadSession(self._new_id(), repository, by.name, state, now + _EXPIRY)
-        await self._database.write(lambda tx: uploads.insert(tx, session, now))
+        await self._database.write(lambda tx: uploads.insert(tx, session, now), adds=True)
         return session
 
     async def get(self, repository: RepositoryName, session_id: str, by: Actor) -> UploadSession:
@@ -77,7 +89,7 @@ class Uploads:
         async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
             state = await self._append(session.state, chunk)
             advanced = replace(session, state=state, expires_at=self._clock() + _EXPIRY)
-            await self._database.write(lambda tx: uploads.advance(tx, advanced))
+            await self._database.write(lambda tx: uploads.advance(tx, advanced), adds=True)
         self._reach("upload.recorded")
         return advanced
 
@@ -122,28 +134,46 @@ class Uploads:
             return await self._store.append(state, _exactly(chunk))
 
     async def _store_blob(self, session: UploadSession, state: UploadState, digest: Digest, by: Actor) -> None:
-        known = await self._database.read(lambda tx: blobs.find_stored(tx, digest))
-        is_whole = known is not None and await self._store.size(known.key) == known.size
-        if not is_whole:
-            with _store_problems_named(state):
-                await self._store.commit(state)
-
-        def work(tx: Transaction) -> str:
-            """Returns the key that the digest does not need: of the spare copy, of the damaged one, or none."""
-            deed = Deed(by, self._clock())
-            uploads.remove(tx, session)
-            spare = _record_blob(tx, StoredBlob(digest, state.key, state.offset), known, is_whole=is_whole, deed=deed)
-            repository_id = repositories.get_or_make(tx, session.repository, "push", deed)
-            blobs.give_right(tx, repository_id, digest, "blob.push", deed)
-            if spare != state.key:
-                reviews.drop(tx, "upload", state.key)  # the key is a blob's now, and the review would take its bytes
-            return spare
-
-        spare = await self._database.write(work)
+        # A finds the blob's other copy and drops its own bytes, B collects that copy: so A's transaction looks again,
+        # and A takes its own bytes then.
+        while True:
+            known = await self._database.read(lambda tx: blobs.find_stored(tx, digest))
+            is_whole = await self._is_whole(known)
+            if not is_whole:
+                with _store_problems_named(state):
+                    await self._store.commit(state)
+            with contextlib.suppress(_CopyRemoved):
+                spare = await self._record(session, StoredBlob(digest, state.key, state.offset), known, is_whole, by)
+                break
         if spare == state.key and is_whole:
             await self._store.abort(state)
         elif spare:
             await self._store.delete(spare)
+
+    async def _is_whole(self, known: StoredBlob | None) -> bool:
+        return known is not None and not known.is_damaged and await self._store.size(known.key) == known.size
+
+    async def _record(
+        self, session: UploadSession, blob: StoredBlob, known: StoredBlob | None, is_whole: bool, by: Actor
+    ) -> str:
+        """End the session and make the blob of it.
+
+        Returns the key that the digest does not need: of the spare copy, of the damaged one, or none. The collector
+        takes its bytes if we are killed before we do. Raises _CopyRemoved.
+        """
+
+        def work(tx: Transaction) -> str:
+            deed = Deed(by, self._clock())
+            uploads.remove(tx, session)
+            spare = _record_blob(tx, blob, known, is_whole=is_whole, deed=deed)
+            repository_id = repositories.get_or_make(tx, session.repository, "push", deed)
+            right = GivenRight(repository_id, blob.digest, "blob.push", deed.at + self._lease)
+            blobs.give_right(tx, right, deed)
+            if spare != blob.key:
+                reviews.drop(tx, "upload", blob.key)  # the key is a blob's now
+            return spare
+
+        return await self._database.write(work, adds=True)
 
     async def _end(self, session: UploadSession) -> None:
         # Bytes first: after a crash between the two lines the session is there without bytes and says so when used,
@@ -199,12 +229,14 @@ def _record_blob(tx: Transaction, blob: StoredBlob, known: StoredBlob | None, *,
     current = blobs.find_stored(tx, blob.digest)
     if current is None:
         if is_whole:
-            raise UploadUnknown("the blob's other copy was removed meanwhile: push it again")
+            raise _CopyRemoved
         blobs.insert(tx, blob, deed)
         return ""
-    if is_whole or current != known:
+    if is_whole and current.is_damaged:
+        raise _CopyRemoved  # A finds it whole by its size, B's scrub reads its bytes and marks it
+    if is_whole or (not current.is_damaged and (known is None or current.key != known.key)):
         return blob.key  # A and B push the same content at once: the second finds the first one's row and gives way
-    blobs.replace_key(tx, current, blob.key)
+    blobs.replace_key(tx, current, blob.key, deed.at)
     return current.key
 
 

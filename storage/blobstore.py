@@ -24,7 +24,7 @@ class UploadBusy(Exception):
 
 
 class StoreFull(Exception):
-    """The store has no room, or the quota of its owner is used up."""
+    """The store has no room but for its reserve, or the quota of its owner is used up."""
 
 
 class ForeignStore(Exception):
@@ -96,6 +96,12 @@ class BlobStore(Protocol):
 
     async def abort(self, upload: UploadState) -> None:
         """Forget an upload and its bytes, also if it was committed but never named. Absent is not an error."""
+
+    async def digest_stored(self, key: str, algorithm: str) -> Digest:
+        """The digest of a committed blob, of all its bytes as they are stored now.
+
+        Cancelled, it ends soon, however large the blob is. Raises BlobMissing, OSError.
+        """
 
     async def open(self, key: str, size: int) -> OpenBlob:
         """Open a committed blob of `size` bytes. Raises BlobMissing."""

@@ -32,7 +32,17 @@ from storage.blobstore import (
     UploadState,
 )
 from storage.digest import Digest, new_hasher
+from storage.files import (
+    forget_cached,
+    hash_on,
+    list_entries,
+    make_directories,
+    sync_directory,
+    write_all,
+    write_durably,
+)
 from storage.killpoints import Reach, pass_by
+from storage.reserve import require_room
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -44,6 +54,7 @@ FORMAT = 1
 _MARKER = ".entrepot"
 BATCH = 256 << 10  # bytes per thread hop: smaller ones cost more in hops than in work, larger ones only memory
 _LEAST_ROOM = 1 << 20  # bytes: with less a push is bound to fail
+_HASHED_AT_ONCE = 8 << 20  # bytes of a stored blob: some milliseconds
 _HASHED_INLINE = 64 << 10  # bytes: hashing so few costs less than a thread hop
 _RUNNING_HASHES = 1024  # kept for uploads between two requests; a missing one costs a read of the file
 
@@ -74,13 +85,14 @@ class _OpenFile:
 
 
 class FilesystemBlobStore:
-    """A BlobStore in the directory `root`, which it makes when it is bound."""
+    """A BlobStore in the directory `root`, which it makes when it is bound; `reserve` as `require_room` has it."""
 
-    def __init__(self, root: Path, *, threads: int = 16, reach: Reach = pass_by) -> None:
+    def __init__(self, root: Path, *, threads: int = 16, reach: Reach = pass_by, reserve: int | None = None) -> None:
         self._root = root
         self._uploads = root / "uploads"
         self._data = root / "data"
         self._reach = reach
+        self._reserve = reserve
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blob-store")
         self._folders: set[Path] = set()
         self._folders_lock = threading.Lock()
@@ -145,6 +157,19 @@ class FilesystemBlobStore:
             raise BlobMissing(f"{key} has {stored} of {size} bytes")
         return _OpenFile(file, size)
 
+    async def digest_stored(self, key: str, algorithm: str) -> Digest:
+        hasher = new_hasher(algorithm)
+        with contextlib.ExitStack() as opened:
+            try:
+                descriptor = await self._in_thread(self._open_blob, key, opened)
+            except FileNotFoundError:
+                raise BlobMissing(key) from None
+            # In pieces, so that a shutdown need not wait for the end of a large blob.
+            while await self._in_thread(hash_on, descriptor, hasher, _HASHED_AT_ONCE):
+                pass
+            await self._in_thread(forget_cached, descriptor)
+        return Digest(algorithm, hasher.hexdigest())
+
     async def size(self, key: str) -> int | None:
         try:
             return (await self._in_thread(self._blob_path(key).stat)).st_size
@@ -158,12 +183,12 @@ class FilesystemBlobStore:
         await self._in_thread(self._probe)
 
     async def keys(self) -> AsyncIterator[str]:
-        for folder in await self._in_thread(_entries, self._data):
-            for path in await self._in_thread(_entries, folder):
+        for folder in await self._in_thread(list_entries, self._data):
+            for path in await self._in_thread(list_entries, folder):
                 yield path.name
 
     async def uploads(self) -> AsyncIterator[tuple[str, int]]:
-        for path in await self._in_thread(_entries, self._uploads):
+        for path in await self._in_thread(list_entries, self._uploads):
             with contextlib.suppress(FileNotFoundError):  # it ended since it was listed
                 yield path.name, (await self._in_thread(path.stat)).st_size
 
@@ -178,7 +203,7 @@ class FilesystemBlobStore:
         return hasher.copy()
 
     async def _write(self, descriptor: int, batch: bytes, offset: int, running: "_Hash") -> None:
-        writing = self._in_thread(_write_all, descriptor, batch, offset)
+        writing = self._in_thread(self._write_batch, descriptor, batch, offset)
         if len(batch) <= _HASHED_INLINE:
             running.update(batch)
             await writing
@@ -213,7 +238,7 @@ class FilesystemBlobStore:
             self._refuse_unmarked(is_populated)
         make_directories(self._uploads, self._data)  # a backup may have left out what was empty
         if not is_marked:
-            _write_durably(self._root / _MARKER, json.dumps({"instance": instance, "format": FORMAT}))
+            write_durably(self._root / _MARKER, json.dumps({"instance": instance, "format": FORMAT}))
 
     def _is_marked(self, instance: str) -> bool:
         """Whether the registry `instance` has claimed the store. Raises ForeignStore when another one has."""
@@ -236,8 +261,9 @@ class FilesystemBlobStore:
         space = os.statvfs(self._uploads)
         if space.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, f"the volume of {self._root} is mounted read-only")
-        if space.f_bavail * space.f_frsize < _LEAST_ROOM or space.f_favail == 0 < space.f_files:
-            raise StoreFull(f"no room on the volume of {self._root}")
+        if space.f_favail == 0 < space.f_files:
+            raise StoreFull(f"no room for another file on the volume of {self._root}")
+        require_room(self._uploads, self._reserve, adding=_LEAST_ROOM)
 
     def _refuse_unmarked(self, is_populated: bool) -> None:
         if is_populated:
@@ -269,12 +295,23 @@ class FilesystemBlobStore:
         self._reach("append.created")
         return descriptor
 
+    def _write_batch(self, descriptor: int, batch: bytes, offset: int) -> None:
+        require_room(descriptor, self._reserve, adding=len(batch))
+        write_all(descriptor, batch, offset)
+
     def _take_back(self, key: str) -> None:
         """Undo a commit that no row followed: the process was killed between them, or the database was full."""
         try:
             self._blob_path(key).rename(self._upload_path(key))
         except FileNotFoundError:
             raise UploadMissing(key) from None
+
+    def _open_blob(self, key: str, opened: contextlib.ExitStack) -> int:
+        """As _open_upload does, `opened` will close it. What memory has of the file proves nothing about the disk."""
+        descriptor = os.open(self._blob_path(key), os.O_RDONLY | os.O_CLOEXEC)
+        opened.callback(os.close, descriptor)
+        forget_cached(descriptor)
+        return descriptor
 
     def _hash_stored(self, upload: UploadState, algorithm: str) -> "_Hash":
         hasher = new_hasher(algorithm)
@@ -306,7 +343,7 @@ class FilesystemBlobStore:
                 source.rename(target)
         self._reach("commit.renamed")
         with _given_up(target):
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
 
     def _make_folder(self, folder: Path) -> None:
         # A makes the folder, B finds it and commits into it, the power fails before A has synced the name: B's blob
@@ -315,7 +352,7 @@ class FilesystemBlobStore:
             if folder not in self._folders:
                 folder.mkdir(mode=0o750, parents=True, exist_ok=True)
                 self._reach("folder.made")
-                _sync_directory(folder.parent)
+                sync_directory(folder.parent)
                 self._folders.add(folder)
 
     def _upload_path(self, key: str) -> Path:
@@ -356,42 +393,3 @@ async def _batches(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
             pieces, size = [], 0
     if size:
         yield b"".join(pieces)
-
-
-def _write_all(descriptor: int, batch: bytes, offset: int) -> None:
-    left = memoryview(batch)
-    while left:
-        written = os.pwrite(descriptor, left, offset)
-        left, offset = left[written:], offset + written
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What is in the folder; a stray file where a folder belongs is its own entry, so that nothing hides behind it."""
-    return sorted(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
-
-
-def make_directories(*paths: Path) -> None:
-    """Make the directories and those above them, not for other users, and sync the name of each one made."""
-    for path in paths:
-        if not path.is_dir():
-            make_directories(path.parent)
-            path.mkdir(mode=0o750, exist_ok=True)
-            _sync_directory(path.parent)
-
-
-def _write_durably(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from registry.api.conditions import is_unchanged
 from registry.api.ranges import MultipartRanges, parse_ranges
 from registry.blobs import Blobs
 from registry.errors import Denied
+from registry.leases import Leases
 from registry.oci.names import parse_digest
 from storage.blobstore import ByteRange, OpenBlob
 from storage.digest import Digest
@@ -67,8 +68,9 @@ async def _gone(receive: Receive) -> None:
 
 
 class BlobEndpoints:
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: Blobs, leases: Leases) -> None:
         self._blobs = blobs
+        self._leases = leases
 
     async def get(self, call: Call) -> Response:
         """end-2."""
@@ -89,6 +91,7 @@ class BlobEndpoints:
         digest = parse_digest(call.target.reference)
         blob = await self._blobs.open(call.repository, digest)
         await blob.close()
+        await self._leases.hold(call.repository, digest)
         if is_unchanged(call.request, str(digest)):
             return Response(status_code=304, headers=_headers(digest))
         described = {"Content-Length": str(blob.size), "Content-Type": _MEDIA_TYPE}

@@ -22,6 +22,7 @@ from registry.metadata.manifests import Referrer
 from registry.oci.manifest import MOST_BYTES
 from registry.oci.media_types import OCI_INDEX
 from registry.oci.names import Reference, Tag, TagInvalid, parse_digest, parse_reference
+from registry.pulls import Pulls
 from registry.tags import Tags
 
 _MOST_HELD = 64 << 20  # bytes of manifests that are being pushed
@@ -31,21 +32,27 @@ _MOST_TAGS = 100  # of one PUT; the spec demands ten
 class ManifestEndpoints:
     """`idle_seconds`: a body from which nothing came for so long is given up."""
 
-    def __init__(self, manifests: Manifests, tags: Tags, idle_seconds: float) -> None:
+    def __init__(self, manifests: Manifests, tags: Tags, pulls: Pulls, idle_seconds: float) -> None:
         self._manifests = manifests
         self._tags = tags
+        self._pulls = pulls
         self._idle_seconds = idle_seconds
         self._memory = Memory(_MOST_HELD)
 
     async def get(self, call: Call) -> Response:
-        """end-3. `Accept` is not looked at: a manifest has one form, and another would have another digest."""
+        """end-3. `Accept` is not looked at: a manifest has one form, and another would have another digest.
+
+        Whatever is answered with the manifest or its digest counts as a pull, HEAD and 304 too: who asks uses it.
+        """
         try:
             reference = parse_reference(call.target.reference)
         except TagInvalid as problem:
             raise ManifestUnknown(call.target.reference, str(problem)) from None
         manifest = await self._manifests.get(call.repository, reference)
         headers = {"Docker-Content-Digest": manifest.digest, "ETag": f'"{manifest.digest}"'}
-        if is_unchanged(call.request, manifest.digest):
+        is_known = is_unchanged(call.request, manifest.digest)
+        self._pulls.note(manifest.id, call.caller.name)
+        if is_known:
             return Response(status_code=304, headers=headers)
         return Response(manifest.content, headers=headers | {"Content-Type": manifest.media_type})
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from registry import logs
 from registry.cli.invocation import Invocation, Refused
 from registry.cli.version import find_version
 
@@ -16,11 +17,15 @@ NOUNS = {
     "robot": "Add, change and list robots: logins for programs.",
     "group": "Add, change and list groups of users.",
     "trust": "Add, change and list trust rules: CI logs in without a password.",
-    "repository": "List, show and delete repositories.",
-    "tag": "List tags, and show what they pointed to in the past.",
+    "repository": "List, show, make, set, delete and restore repositories.",
+    "tag": "List tags, show what they pointed to, and go back to that.",
+    "manifest": "Delete manifests and tags, and restore deleted manifests.",
+    "lifecycle": "Set, try, run and undo lifecycle policies.",
     "audit": "Show who did what, and what was refused.",
     "key": "List and replace the keys that sign tokens.",
+    "garbage": "Collect, explain and purge what is deleted or not used.",
     "check": "See whether database and files agree, and change nothing.",
+    "scrub": "Read every blob again, and find those that are damaged.",
     "config": "Show the settings and where each of them comes from.",
 }
 
@@ -87,4 +92,5 @@ def run(invocation: Invocation) -> None:
 
 
 def main() -> None:
+    logs.configure("text")  # what is logged beside the work is no part of what a command prints
     run(Invocation.current())

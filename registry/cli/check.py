@@ -36,7 +36,7 @@ def check(ctx: typer.Context, as_json: AsJson = False, config_file: ConfigFile =
     Each blob that the database knows must be a file of its size. One that is
     missing or truncated is damage: exit status 1. Pushing the image again
     repairs it. The content of the files is not read: bytes that changed in
-    place are not found.
+    place are found by entrepot scrub, and called damaged here from then on.
 
     Unknown files are named by no row: a push that was cut off left them, or one
     that runs now made them. They do no harm. Unfinished uploads are pushes that

@@ -8,7 +8,7 @@ import typer
 
 from registry.cli.output import show_instant
 
-EXPIRES, SINCE = "'--expires'", "'--since'"
+AT, EXPIRES, SINCE = "'--at'", "'--expires'", "'--since'"
 _MINUTE = 60_000  # milliseconds
 _UNITS = {"m": _MINUTE, "h": 60 * _MINUTE, "d": 24 * 60 * _MINUTE}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
@@ -42,13 +42,23 @@ class Moment:
         return end
 
 
-def parse_since(text: str) -> Moment:
+def parse_since(text: str, option: str = SINCE) -> Moment:
     """Raises BadParameter."""
     found = _parse(text)
     if found is None:
         raise typer.BadParameter(
             f"it is a duration such as 90m, 24h and 7d, or an instant such as 2027-01-31, not {text!r}",
-            param_hint=SINCE,
+            param_hint=option,
+        )
+    return found
+
+
+def parse_future(text: str) -> Moment:
+    """What `--at` takes where it shows what comes: a duration counts from now on. Raises BadParameter."""
+    found = _parse(text)
+    if found is None:
+        raise typer.BadParameter(
+            f"it is an instant such as 2027-01-31, or a duration from now such as 30d, not {text!r}", param_hint=AT
         )
     return found
 

@@ -17,7 +17,10 @@ from registry.config import Config, ConfigInvalid
 from registry.errors import RegistryError, Unavailable
 from registry.identities import IdentityRefused
 from registry.identity import Actor
+from registry.lifecycle.refusals import LifecycleRefused
+from registry.lifecycle.schema import PolicyInvalid
 from registry.passwords import PasswordInvalid
+from registry.purges import NothingToPurge
 from storage.blobstore import ForeignStore
 
 T = TypeVar("T")
@@ -86,8 +89,17 @@ def explained(config: Config, invocation: Invocation) -> Iterator[None]:
         ) from None
     except Unavailable as problem:
         raise Refused(f"{config.database_path}: {problem}{_hint(config, invocation)}") from None
-    except (RegistryError, ConfigInvalid, IdentityRefused, PasswordInvalid) as problem:
+    except (
+        RegistryError,
+        ConfigInvalid,
+        IdentityRefused,
+        PasswordInvalid,
+        LifecycleRefused,
+        NothingToPurge,
+    ) as problem:
         raise Refused(str(problem)) from None
+    except PolicyInvalid as problem:
+        raise Refused(f"the lifecycle policy: {problem}") from None
     except BrokenPipeError:
         raise  # nothing is wrong with the stores: whoever reads what is printed has seen enough
     except OSError as problem:

@@ -1,4 +1,4 @@
-"""`entrepot tag`: list, history."""
+"""`entrepot tag`: list, history, restore."""
 
 from typing import Annotated
 
@@ -6,18 +6,25 @@ import typer
 
 from registry.app import Registry
 from registry.cli import opening
+from registry.cli.instants import AT, parse_since
 from registry.cli.invocation import Refused
 from registry.cli.names import RepositoryArgument, TagArgument
 from registry.cli.options import AsJson, ConfigFile
-from registry.cli.output import exact_instant, print_json, print_table, show_instant
+from registry.cli.output import exact_instant, print_hint, print_json, print_table, show_count, show_instant
+from registry.identity import Actor
 from registry.metadata.tags import TagRow
-from registry.oci.names import RepositoryName
+from registry.oci.names import RepositoryName, Tag
+from registry.tags import RestoredTag
 
 _PAGE = 1000
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="List tags, and show what they pointed to in the past."
+    add_completion=False, no_args_is_help=True, help="List tags, show what they pointed to, and go back to that."
 )
+
+_At = Annotated[
+    str | None, typer.Option("--at", metavar="WHEN", help="An instant, or 90m, 24h, 7d ago. A date is its beginning.")
+]
 
 
 @app.command("list")
@@ -44,25 +51,40 @@ def list_(
 
 
 @app.command()
-def history(
+def history(  # noqa: PLR0913, PLR0917 - each is a flag
     ctx: typer.Context,
     repository: RepositoryArgument,
     tag: TagArgument,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 100,
+    at: _At = None,
     as_json: AsJson = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Show what a tag points to and pointed to before, the latest first.
 
-    A tag that was moved or deleted keeps its history.
+    A tag that was moved or deleted keeps its history. With --at it is only what
+    the tag pointed to at that instant.
 
     Examples:
       entrepot tag history demo/app latest
+      entrepot tag history demo/app latest --at 2027-01-31T18:00
       entrepot tag history demo/app latest --limit 3 --json
     """
-    found = opening.read(ctx, config_file, lambda registry: registry.tags.list_history(repository, tag, limit))
-    if not found:
-        raise Refused(f"{repository} never had a tag {tag}: `entrepot tag list {repository}` lists those it has")
+    moment = parse_since(at, AT) if at is not None else None
+
+    async def work(registry: Registry) -> list[TagRow]:
+        found = await registry.tags.list_history(repository, tag, limit)
+        if not found:
+            raise Refused(f"{repository} never had a tag {tag}: `entrepot tag list {repository}` lists those it has")
+        if moment is None:
+            return found
+        instant = moment.before(registry.clock())
+        at_that = await registry.tags.list_at(repository, tag, instant)
+        if not at_that:
+            raise Refused(f"{tag} pointed to nothing at {show_instant(instant)}: {_see_history(repository, tag)}")
+        return at_that
+
+    found = opening.read(ctx, config_file, work)
     if as_json:
         print_json({"repository": repository.value, "tag": tag.value, "history": [_document(row) for row in found]})
         return
@@ -73,11 +95,61 @@ def history(
     print_table(("DIGEST", "FROM", "TO", "SET BY"), rows)
 
 
+@app.command()
+def restore(
+    ctx: typer.Context,
+    repository: RepositoryArgument,
+    tag: TagArgument,
+    at: _At = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Point a tag to what it pointed to before.
+
+    A deleted tag comes back as it was last; any other goes back to before its
+    last move. With --at it is what it pointed to at that instant.
+
+    What it points to then is brought back too if it was deleted, with all that
+    it names, as long as its undelete window lasts. An immutable tag that points
+    to something else is not moved.
+
+    Examples:
+      entrepot tag restore demo/app latest
+      entrepot tag restore demo/app latest --at 2027-01-31T18:00
+      entrepot tag restore demo/app latest --at 2h
+    """
+    moment = parse_since(at, AT) if at is not None else None
+
+    async def work(registry: Registry, by: Actor) -> tuple[RestoredTag, bool]:
+        instant = moment.before(registry.clock()) if moment else None
+        restored = await registry.tags.restore(repository, tag, instant, by)
+        _, totals = await registry.repositories.show(repository)
+        return restored, totals.has_policy
+
+    restored, has_policy = opening.change(ctx, config_file, work)
+    typer.echo(_tell(repository, tag, restored))
+    if restored.revived and has_policy:
+        print_hint(f"its lifecycle policy may expire it again: `entrepot lifecycle preview {repository}` shows that")
+
+
 async def _list(registry: Registry, repository: RepositoryName) -> list[tuple[str, TagRow]]:
     found: list[tuple[str, TagRow]] = []
     while page := await registry.tags.list_current(repository, found[-1][0] if found else "", _PAGE):
         found += page
     return found
+
+
+def _tell(repository: RepositoryName, tag: Tag, restored: RestoredTag) -> str:
+    name = f"{repository}:{tag}"
+    if restored.before == restored.digest:
+        return f"{name} points to {restored.digest} already"
+    before = f"to {restored.before}" if restored.before else "nowhere"
+    revived = show_count(len(restored.revived), "manifest")
+    also = f"; {revived} that had been deleted came back for it" if restored.revived else ""
+    return f"{name} points to {restored.digest} again, after it pointed {before}{also}"
+
+
+def _see_history(repository: RepositoryName, tag: Tag) -> str:
+    return f"`entrepot tag history {repository} {tag}` shows what it pointed to, and when"
 
 
 def _document(row: TagRow) -> dict[str, object]:

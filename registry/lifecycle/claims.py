@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from registry.lifecycle.images import Image
 from registry.lifecycle.rules import Action, CountType, Rule, Selection, TagStatus
@@ -127,6 +128,7 @@ _INSTANTS: dict[CountType, Callable[[Image, Selection], tuple[int | None, str]]]
 }
 
 
+@lru_cache(maxsize=64)  # a policy has at most 50 rules, and a repository 100,000 images
 def _show_target(rule: Rule) -> str:
     number = rule.count.number
     return _PHRASES[rule.count.kind].format(

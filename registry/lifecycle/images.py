@@ -21,6 +21,7 @@ class Image:
     `tags` has for each tag the instant since which it points here, `pulls` for each identity that of its last pull.
     `size` is bytes that are this image's alone; `blobs` are those that it may share with others, counted once.
     `children` and `subject` are digests, which need not be here. `archived_at` is None outside of the archive.
+    `was_tagged`: it had a tag once.
     """
 
     digest: str
@@ -34,11 +35,17 @@ class Image:
     subject: str | None = None
     archived_at: int | None = None
     restored_at: int | None = None
+    was_tagged: bool = False
 
     @property
     def counted_at(self) -> int:
         """When it was pushed, or came back from the archive: what ages and ranks go by."""
         return self.pushed_at if self.restored_at is None else self.restored_at
+
+    @property
+    def is_newborn(self) -> bool:
+        """It never had a tag: it may be a part of an index that is being pushed."""
+        return not self.tags and not self.was_tagged
 
     @property
     def removal_key(self) -> tuple[int, bool, str]:

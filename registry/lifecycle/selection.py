@@ -1,15 +1,17 @@
 """Decides what becomes of every image of a repository: ECR's evaluation, with our own rules where they stand.
 
 All rules look at one snapshot. The rule with the lowest number that selects an image decides about it, even if it
-keeps it; a rule with a count of ours selects only what it takes. A rule that keeps wins over all others.
+keeps it; a rule with a count of ours selects only what it takes. A rule that keeps wins over all others, and a tag
+that the repository's settings protect over every rule.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from registry.lifecycle.ballot import Ballot
 from registry.lifecycle.claims import show_span
 from registry.lifecycle.images import Image
+from registry.lifecycle.patterns import Pattern
 from registry.lifecycle.removal import sort_by_removal
 from registry.lifecycle.rules import Action, Policy
 from registry.lifecycle.tags import find_expired_tags
@@ -19,21 +21,24 @@ _SHORT = 19  # of a digest: sha256, the colon and twelve digits
 _WITH_INDEX = ("index", "what nothing else names goes with it")
 
 
-def select_expired(policy: Policy, images: Iterable[Image], now: int, *, grace: int = 0) -> list[Verdict]:
+def select_expired(
+    policy: Policy, images: Iterable[Image], now: int, *, grace: int = 0, protected: Sequence[Pattern] = ()
+) -> list[Verdict]:
     """One verdict for each image: first those that go, in the order in which they can, then the others, oldest first.
 
-    `now` is in Unix milliseconds and so is `grace`: what was pushed less than that before `now` stays, for the index
-    that will name it may be on its way. Raises ValueError for two images of one digest.
+    `now` is in Unix milliseconds and so is `grace`: what was pushed by digest less than that before `now` stays, for
+    the index that will name it may be on its way. Tags like one of the `protected` stay, and their images. Raises
+    ValueError for two images of one digest.
     """
     oldest_first = sorted(images, key=lambda image: image.removal_key)
     by_digest = {image.digest: image for image in reversed(oldest_first)}
     if len(by_digest) < len(oldest_first):
         raise ValueError("two images have the same digest")
-    ballot = Ballot(policy, by_digest, now, grace)
+    ballot = Ballot(policy, by_digest, now, grace, protected)
     acted = _list_transitions(ballot, _list_expired(ballot))
     order = sort_by_removal(acted, ballot.relations, by_digest)
     stay = [_stay(ballot, image) for image in oldest_first if image.digest not in acted]
-    tags = find_expired_tags(policy, by_digest, ballot.kept, now)
+    tags = find_expired_tags(policy, by_digest, ballot.kept, now, protected)
     return [
         replace(verdict, expired_tags=tags[verdict.image.digest])
         if verdict.outcome is not Outcome.EXPIRED and verdict.image.digest in tags
@@ -94,6 +99,8 @@ def _follow(image: Image, cause: Verdict) -> Verdict:
 
 def _stay(ballot: Ballot, image: Image) -> Verdict:
     digest = image.digest
+    if digest in ballot.protected:
+        return Verdict(image, Outcome.KEPT, None, ballot.protected[digest])
     if digest in ballot.kept:
         claim = ballot.kept[digest][0]
         return Verdict(image, Outcome.KEPT, claim.rule.priority, claim.explain(ballot.now))

@@ -3,25 +3,36 @@
 from dataclasses import dataclass
 
 from registry.identity import Deed
-from registry.metadata import changes, reviews
-from registry.metadata.database import Transaction
+from registry.metadata import changes, discards, reviews
+from registry.metadata.database import Row, Transaction
 from registry.oci.names import RepositoryName
 from storage.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """`size` in bytes, stored under `key`."""
+    """`size` in bytes, stored under `key`. A damaged one has other bytes there than it should."""
 
     digest: Digest
     key: str
     size: int
+    is_damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A repository's right to a blob: is it named by a manifest, and until when is it leased (Unix milliseconds)."""
+
+    repository_id: int
+    is_named: bool
+    lease_until: int
+    is_condemned: bool
 
 
 def find(tx: Transaction, name: RepositoryName, digest: Digest) -> StoredBlob | None:
     """The blob, if the repository has the right to it."""
     row = tx.one(
-        "SELECT blob.storage_key, blob.size FROM repository"
+        "SELECT blob.storage_key, blob.size, blob.damaged_at IS NOT NULL FROM repository"
         " JOIN repository_blob ON repository_blob.repository_id = repository.id"
         " JOIN blob ON blob.digest = repository_blob.digest"
         " WHERE repository.name = :name AND repository.deleted_at IS NULL"
@@ -29,13 +40,42 @@ def find(tx: Transaction, name: RepositoryName, digest: Digest) -> StoredBlob | 
         name=name.value,
         digest=str(digest),
     )
-    return StoredBlob(digest, *row) if row else None
+    return _blob(digest, row) if row else None
 
 
 def find_stored(tx: Transaction, digest: Digest) -> StoredBlob | None:
     """The blob, whoever has the right to it."""
-    row = tx.one("SELECT storage_key, size FROM blob WHERE digest = :digest", digest=str(digest))
-    return StoredBlob(digest, *row) if row else None
+    row = tx.one(
+        "SELECT storage_key, size, damaged_at IS NOT NULL FROM blob WHERE digest = :digest", digest=str(digest)
+    )
+    return _blob(digest, row) if row else None
+
+
+def find_right(tx: Transaction, name: RepositoryName, digest: Digest) -> Right | None:
+    """The visible repository's right to the blob."""
+    row = tx.one(
+        "SELECT repository.id, EXISTS (SELECT 1 FROM reference"
+        " WHERE reference.repository_id = repository.id AND blob_digest = :digest), lease_until,"
+        " condemned_at IS NOT NULL FROM repository"
+        " JOIN repository_blob ON repository_blob.repository_id = repository.id"
+        " WHERE repository.name = :name AND repository.deleted_at IS NULL"
+        " AND repository_blob.digest = :digest AND repository_blob.deleted_at IS NULL",
+        name=name.value,
+        digest=str(digest),
+    )
+    return Right(row[0], bool(row[1]), row[2], bool(row[3])) if row else None
+
+
+def lease(tx: Transaction, repository_id: int, digest: Digest, until: int) -> bool:
+    """Keep the right until then, also if it is condemned. False when it is gone."""
+    rows = tx.run(
+        "UPDATE repository_blob SET lease_until = max(lease_until, :until), condemned_at = NULL"
+        " WHERE repository_id = :id AND digest = :digest AND deleted_at IS NULL RETURNING 1",
+        id=repository_id,
+        digest=str(digest),
+        until=until,
+    )
+    return bool(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +109,26 @@ def insert(tx: Transaction, blob: StoredBlob, deed: Deed) -> None:
     )
 
 
-def replace_key(tx: Transaction, damaged: StoredBlob, key: str) -> None:
-    """Point the digest at a new copy of its bytes."""
+def replace_key(tx: Transaction, damaged: StoredBlob, key: str, now: int) -> None:
+    """Point the digest at a new copy of its bytes; the old one is discarded."""
+    discards.add(tx, damaged.key, damaged.size, now)
     tx.run(
-        "UPDATE blob SET storage_key = :key WHERE digest = :digest AND storage_key = :damaged",
+        "UPDATE blob SET storage_key = :key, damaged_at = NULL, scrubbed_at = 0"
+        " WHERE digest = :digest AND storage_key = :damaged",
         key=key,
         digest=str(damaged.digest),
         damaged=damaged.key,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GivenRight:
+    """What gives a repository the right to a blob (`action`: blob.push, blob.mount), and a lease with it."""
+
+    repository_id: int
+    digest: Digest
+    action: str
+    lease_until: int
 
 
 def has_right(tx: Transaction, repository_id: int, digest: Digest) -> bool:
@@ -88,17 +140,32 @@ def has_right(tx: Transaction, repository_id: int, digest: Digest) -> bool:
     return row is not None
 
 
-def give_right(tx: Transaction, repository_id: int, digest: Digest, action: str, deed: Deed) -> None:
+def is_served(tx: Transaction, repository_id: int, digest: Digest) -> bool:
+    """Whether the repository has the right to the blob, and its bytes are not known to be damaged."""
+    row = tx.one(
+        "SELECT 1 FROM repository_blob JOIN blob USING (digest)"
+        " WHERE repository_id = :id AND digest = :digest AND deleted_at IS NULL AND damaged_at IS NULL",
+        id=repository_id,
+        digest=str(digest),
+    )
+    return row is not None
+
+
+def give_right(tx: Transaction, right: GivenRight, deed: Deed) -> None:
     """Let the repository read the blob, join the references that waited for it, and have it reviewed."""
-    reviews.postpone(tx, "blob", str(digest), action, deed.at + reviews.GRACE)
-    if has_right(tx, repository_id, digest):
+    repository_id, digest = right.repository_id, right.digest
+    reviews.postpone(tx, "right", reviews.right_key(repository_id, str(digest)), right.action, right.lease_until)
+    if lease(tx, repository_id, digest, right.lease_until):
         return
     tx.run(
-        "INSERT INTO repository_blob (repository_id, digest, added_at) VALUES (:id, :digest, :at)"
-        " ON CONFLICT (repository_id, digest) DO UPDATE SET added_at = excluded.added_at, deleted_at = NULL",
+        "INSERT INTO repository_blob (repository_id, digest, added_at, lease_until)"
+        " VALUES (:id, :digest, :at, :lease_until)"
+        " ON CONFLICT (repository_id, digest) DO UPDATE SET added_at = excluded.added_at, deleted_at = NULL,"
+        " lease_until = excluded.lease_until, condemned_at = NULL",
         id=repository_id,
         digest=str(digest),
         at=deed.at,
+        lease_until=right.lease_until,
     )
     tx.run(
         "UPDATE reference SET blob_digest = digest WHERE repository_id = :id AND digest = :digest"
@@ -106,7 +173,7 @@ def give_right(tx: Transaction, repository_id: int, digest: Digest, action: str,
         id=repository_id,
         digest=str(digest),
     )
-    changes.append(tx, deed, action, repository_id, digest=str(digest))
+    changes.append(tx, deed, right.action, repository_id, digest=str(digest))
 
 
 def take_right(tx: Transaction, repository_id: int, digest: Digest, deed: Deed) -> bool:
@@ -119,7 +186,7 @@ def take_right(tx: Transaction, repository_id: int, digest: Digest, deed: Deed) 
         at=deed.at,
     )
     if rows:
-        reviews.postpone(tx, "blob", str(digest), "blob.delete", deed.at + reviews.GRACE)
+        reviews.postpone(tx, "right", reviews.right_key(repository_id, str(digest)), "blob.delete", deed.at)
         changes.append(tx, deed, "blob.delete", repository_id, digest=str(digest))
     return bool(rows)
 
@@ -147,8 +214,13 @@ def count(tx: Transaction) -> int:
 def list_stored(tx: Transaction, after: str, limit: int) -> list[StoredBlob]:
     """Every blob, in the order of digests: for checks."""
     rows = tx.run(
-        "SELECT digest, storage_key, size FROM blob WHERE digest > :after ORDER BY digest LIMIT :limit",
+        "SELECT digest, storage_key, size, damaged_at IS NOT NULL FROM blob WHERE digest > :after"
+        " ORDER BY digest LIMIT :limit",
         after=after,
         limit=limit,
     )
-    return [StoredBlob(Digest.parse(row[0]), row[1], row[2]) for row in rows]
+    return [_blob(Digest.parse(row[0]), row[1:]) for row in rows]
+
+
+def _blob(digest: Digest, row: Row) -> StoredBlob:
+    return StoredBlob(digest, row[0], row[1], bool(row[2]))

@@ -36,13 +36,21 @@ class AccessEvent:
     times: int = 1
 
 
-def append(
-    tx: Transaction, deed: Deed, action: str, repository_id: int, *, digest: str | None = None, tag: str | None = None
+def append(  # noqa: PLR0913 - what the row has, each under its name
+    tx: Transaction,
+    deed: Deed,
+    action: str,
+    repository_id: int,
+    *,
+    digest: str | None = None,
+    tag: str | None = None,
+    detail: str = "",
 ) -> None:
-    """`action` is a noun of the spec, a dot and what was done to it: `tag.set`."""
+    """`action` is a noun of the spec, a dot and what was done to it: `tag.set`; `detail` is for people."""
     tx.run(
-        "INSERT INTO change (at, actor, address, request_id, action, repository_id, repository, digest, tag)"
-        " SELECT :at, :actor, :address, :request_id, :action, id, name, :digest, :tag FROM repository WHERE id = :id",
+        "INSERT INTO change (at, actor, address, request_id, action, repository_id, repository, digest, tag, detail)"
+        " SELECT :at, :actor, :address, :request_id, :action, id, name, :digest, :tag, :detail"
+        " FROM repository WHERE id = :id",
         at=deed.at,
         actor=deed.actor.name,
         address=deed.actor.address,
@@ -51,6 +59,7 @@ def append(
         id=repository_id,
         digest=digest,
         tag=tag,
+        detail=detail,
     )
 
 

@@ -10,13 +10,16 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import apsw
 
 from registry.errors import StorageFull, Unavailable
+from storage.blobstore import StoreFull
 from storage.killpoints import Reach, pass_by
+from storage.reserve import require_room
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
@@ -87,12 +90,17 @@ class _Job(Generic[T]):
 
 
 class Database:
-    """The SQLite database at `path`; made when it is not there. Raises Unavailable."""
+    """The SQLite database at `path`; made when it is not there. Raises Unavailable.
 
-    def __init__(self, path: Path, *, reach: Reach = pass_by) -> None:
+    Additions leave the `reserve` of its volume free, as `require_room` has it.
+    """
+
+    def __init__(self, path: Path, *, reach: Reach = pass_by, reserve: int | None = None) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
             raise Unavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt the database: upgrade apsw")
         self._reach = reach
+        self._folder = path.parent
+        self._reserve = reserve
         with _problems_named():
             _keep_private(path)
             self._writer = _connect(path)
@@ -108,14 +116,15 @@ class Database:
         with _problems_named(), _inside(self._reader, "BEGIN"):
             return work(Transaction(self._reader))
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, adds: bool = False) -> T:
         """Run `work` in a transaction that is durable when this returns.
 
-        What `work` raises undoes its writes and comes out here; it may be run twice. Raises StorageFull, Unavailable.
+        What `work` raises undoes its writes and comes out here; it may be run twice. Raises StorageFull, Unavailable;
+        work that `adds` what a push brings is refused already when only the reserve is left.
         """
         if not (self._is_open and self._thread.is_alive()):
             raise Unavailable("the database is closed")
-        job = _Job(work)
+        job = _Job(partial(self._add, work) if adds else work)
         self._jobs.put(job)
         with _problems_named():
             return await job.wait()
@@ -157,6 +166,15 @@ class Database:
             for job in jobs:  # a job that is too large for the disk must not take the small ones with it
                 job.problem = None
                 self._commit_together([job])
+
+    def _add(self, work: Callable[[Transaction], T], transaction: Transaction) -> T:
+        try:
+            require_room(self._folder, self._reserve)
+        except StoreFull as problem:
+            raise StorageFull from problem
+        except OSError as problem:
+            raise Unavailable(f"the disk cannot be asked for its room: {problem}") from problem
+        return work(transaction)
 
     def _run_in_savepoint(self, job: _Job[Any]) -> None:
         self._writer.execute("SAVEPOINT job")
@@ -212,4 +230,6 @@ def _problems_named() -> Iterator[None]:
     except (apsw.NotADBError, apsw.CorruptError) as problem:
         raise Unavailable(f"the database is damaged: restore it from a backup ({problem})") from problem
     except (apsw.BusyError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as problem:
+        if getattr(problem, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+            raise StorageFull("the disk is full: there is no room even to open the database") from problem
         raise Unavailable(f"the database cannot be used now: {problem}") from problem

@@ -32,18 +32,31 @@ COMMANDS = [
     *(("robot", verb) for verb in ("add", "list", "rotate", "disable", "enable", "remove")),
     *(("group", verb) for verb in ("add", "list", "join", "leave", "remove")),
     *(("trust", verb) for verb in ("add", "list", "disable", "enable", "remove")),
-    ("repository", "list"),
-    ("repository", "show"),
-    ("repository", "delete"),
-    ("tag", "list"),
-    ("tag", "history"),
+    *(("repository", verb) for verb in ("list", "show", "create", "set", "delete", "restore")),
+    *(("tag", verb) for verb in ("list", "history", "restore")),
+    *(("manifest", verb) for verb in ("delete", "restore")),
+    *(
+        ("lifecycle", verb)
+        for verb in ("set", "list", "show", "remove", "preview", "test", "run", "apply", "runs", "undo")
+    ),
+    *(("garbage", verb) for verb in ("collect", "explain", "purge")),
+    ("scrub",),
     ("audit",),
     ("key", "list"),
     ("key", "rotate"),
     ("check",),
     ("config", "show"),
 ]
-TABLES = {("audit",), ("check",), ("config", "show"), ("repository", "show"), ("tag", "history")}
+TABLES = {
+    ("audit",),
+    ("check",),
+    ("scrub",),
+    ("config", "show"),
+    ("repository", "show"),
+    ("tag", "history"),
+    *(("lifecycle", verb) for verb in ("show", "preview", "test", "run", "runs")),
+    *(("garbage", verb) for verb in ("collect", "explain", "purge")),
+}
 COLOR = re.compile(r"\x1b\[(?:\d+;)*3\d")
 
 
@@ -127,6 +140,10 @@ def test_help_loads_no_server() -> None:
         (["repository", "show", "demo/app:1"], "a repository's name has no host and no tag: demo/app"),
         (["repository", "show", "demo/app@sha256:0"], "a repository's name has no host and no tag: demo/app"),
         (["repository", "show", "r.example:5000/App:1"], "a repository name is"),
+        (["tag", "restore", "demo/app", "1", "--at", "never"], "a duration such as 90m, 24h and 7d"),
+        (["repository", "set", "demo/app"], "Missing argument"),
+        (["repository", "set", "demo/app", "color=red"], "with a key of immutability"),
+        (["manifest", "restore", "demo/app", "1"], "a digest is sha256:"),
         (["serve", "--port", "http"], "should be a valid integer"),
         (["serve", "--port", "80000"], "less than or equal to 65535"),
         (["check", "--fast"], "No such option"),
@@ -154,7 +171,11 @@ def test_wrong_usage_is_status_2(arguments: list[str], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "completions"),
-    [("entrepot re", ["repository"]), ("entrepot tag ", ["list", "history"]), ("entrepot check --js", ["--json"])],
+    [
+        ("entrepot re", ["repository"]),
+        ("entrepot tag ", ["list", "history", "restore"]),
+        ("entrepot check --js", ["--json"]),
+    ],
 )
 def test_shells_complete_nouns_verbs_and_options(words: str, completions: list[str]) -> None:
     """The program answers bash's completion script."""

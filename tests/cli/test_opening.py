@@ -41,8 +41,8 @@ def test_a_file_that_no_start_has_finished_is_no_registry(data: Path) -> None:
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("INSERT INTO migration VALUES (3, 'next')", "has schema 3, this version knows 2: install the newer one again"),
-        ("DELETE FROM migration WHERE number = 2", "has schema 1, this version needs 2: start its server once"),
+        ("INSERT INTO migration VALUES (4, 'next')", "has schema 4, this version knows 3: install the newer one again"),
+        ("DELETE FROM migration WHERE number = 3", "has schema 2, this version needs 3: start its server once"),
     ],
 )
 def test_another_versions_database_is_refused(filled: Filled, sql: str, said: str) -> None:

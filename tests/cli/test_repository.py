@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import pwd
+import re
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -41,6 +43,8 @@ def test_list_as_json_counts_bytes() -> None:
         "created_at": "2026-01-01T00:00:00.000Z",
         "created_by": "bob",
         "cause": "push",
+        "has_policy": False,
+        "settings": {},
     }
 
 
@@ -66,8 +70,8 @@ def test_show_as_json_is_the_entry_of_the_list() -> None:
 @pytest.mark.usefixtures("filled")
 def test_an_unknown_repository_is_told() -> None:
     """A name without a repository ends with 1 and one line."""
-    for verb in ("show", "delete"):
-        outcome = entrepot("repository", verb, "demo/none")
+    for verb, *more in (["show"], ["delete"], ["set", "undelete_days=3"]):
+        outcome = entrepot("repository", verb, "demo/none", *more)
         assert (outcome.status, outcome.stdout) == (1, "")
         assert outcome.stderr == "entrepot: there is no repository demo/none\n"
 
@@ -124,6 +128,111 @@ def test_another_user_may_read_but_not_delete() -> None:
     assert f"belongs to the system user {user()}" in outcome.stderr
     assert outcome.stderr.endswith(f": sudo -u {user()} -E entrepot repository delete demo/app --yes\n")
     assert names() == ["demo/app", "demo/base"]
+
+
+@pytest.mark.usefixtures("filled")
+def test_show_tells_the_settings() -> None:
+    """Those of the repository, and where the registry's own hold."""
+    assert entrepot("repository", "set", "demo/app", "protect=v*,stable", "undelete_days=30").status == 0
+    facts = dict(
+        re.split(" {2,}", line.strip()) for line in entrepot("repository", "show", "demo/app").stdout.splitlines()
+    )
+    assert facts["immutability"] == "mutable"
+    assert facts["protect"] == "v*,stable"
+    assert facts["undelete_days"] == "30"
+    assert facts["brake_percent"] == "50 (the registry's)"
+    assert facts["lifecycle policy"] == "no"
+    assert "exclude" not in facts
+    document = json.loads(entrepot("repository", "show", "demo/app", "--json").stdout)
+    assert document["settings"] == {"protect": "v*,stable", "undelete_days": "30"}
+
+
+@pytest.mark.usefixtures("filled")
+def test_set_says_what_is_set() -> None:
+    """Others stay as they are, an empty value unsets, and nothing set is said in words."""
+    for values, said in (
+        (["immutability=immutable"], "demo/app has immutability=immutable\n"),
+        (["protect=v*"], "demo/app has immutability=immutable protect=v*\n"),
+        (["immutability=", "brake_percent=10"], "demo/app has protect=v* brake_percent=10\n"),
+        (["protect=", "brake_percent="], "demo/app has the settings of the registry\n"),
+    ):
+        outcome = entrepot("repository", "set", "demo/app", *values)
+        assert (outcome.status, outcome.stdout) == (0, said)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("immutability", "it is KEY=VALUE, with a key of immutability, exclude"),
+        ("color=red", "with a key of immutability, exclude"),
+        ("immutability=never", "immutability must be one of mutable, immutable"),
+        ("immutability=immutable_with_exclusion", "exclude=PATTERNS goes with"),
+        ("exclude=v*", "exclude=PATTERNS goes with"),
+        ("protect=*a*b*c*d*e*", "protect must be patterns"),
+        ("undelete_days=soon", "undelete_days must be a number from 0"),
+        ("undelete_days=-1", "undelete_days must be a number from 0"),
+        ("brake_percent=101", "brake_percent must be a number from 1 to 100"),
+    ],
+)
+@pytest.mark.usefixtures("filled")
+def test_what_is_no_setting(value: str, said: str) -> None:
+    """It is wrong usage, says what it must be, and nothing is set."""
+    outcome = entrepot("repository", "set", "demo/app", "undelete_days=3", value)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert said in re.sub(r"[│\s]+", " ", outcome.stderr)
+    assert json.loads(entrepot("repository", "show", "demo/app", "--json").stdout)["settings"] == {}
+
+
+@pytest.mark.usefixtures("filled")
+def test_create_makes_an_empty_one() -> None:
+    """It is there with nothing in it; a name that is taken is refused."""
+    outcome = entrepot("repository", "create", "demo/new")
+    assert (outcome.status, outcome.stdout) == (0, "demo/new is made\n")
+    assert names() == ["demo/app", "demo/base", "demo/new"]
+    assert json.loads(entrepot("repository", "show", "demo/new", "--json").stdout)["cause"] == "explicit"
+    outcome = entrepot("repository", "create", "demo/new")
+    assert (outcome.status, outcome.stderr) == (1, "entrepot: there is a repository demo/new already\n")
+
+
+def test_a_deleted_one_comes_back(filled: Filled) -> None:
+    """The list says until when it can; restored, it has what it had, and is in the list no more."""
+    entrepot("repository", "set", "demo/app", "undelete_days=2")
+    before = entrepot("repository", "show", "demo/app").stdout
+    entrepot("repository", "delete", "demo/app", "--yes")
+    header, line = entrepot("repository", "list", "--deleted").stdout.splitlines()
+    assert re.split(" {2,}", header.strip()) == ["REPOSITORY", "DELETED AT", "RESTORABLE UNTIL"]
+    name, deleted_at, until = line.split()
+    assert name == "demo/app"
+    assert datetime.fromisoformat(until) - datetime.fromisoformat(deleted_at) == timedelta(days=2)
+    outcome = entrepot("repository", "restore", "demo/app")
+    assert (outcome.status, outcome.stdout) == (0, "demo/app is restored, with 1 tag\n")
+    assert entrepot("repository", "show", "demo/app").stdout == before
+    assert filled.manifests[1] in entrepot("tag", "list", "demo/app").stdout
+    assert json.loads(entrepot("repository", "list", "--deleted", "--json").stdout) == {"repositories": []}
+    assert changes(filled)[-1] == (f"cli:{user()}", "repository.restore", "demo/app")
+
+
+@pytest.mark.usefixtures("filled")
+def test_deleted_ones_as_json() -> None:
+    """One entry for each name, the last that was deleted, with its instants."""
+    for _ in range(2):
+        entrepot("repository", "delete", "demo/base", "--yes")
+        entrepot("repository", "create", "demo/base")
+    (entry,) = json.loads(entrepot("repository", "list", "--deleted", "--json").stdout)["repositories"]
+    assert set(entry) == {"name", "deleted_at", "restorable_until"}
+    window = datetime.fromisoformat(entry["restorable_until"]) - datetime.fromisoformat(entry["deleted_at"])
+    assert (entry["name"], window) == ("demo/base", timedelta(days=7))
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_cannot_come_back() -> None:
+    """A name that is taken, and one that nobody deleted."""
+    for name, said in (
+        ("demo/app", "there is a repository demo/app already"),
+        ("demo/none", "there is no deleted repository demo/none, or nothing of it is left"),
+    ):
+        outcome = entrepot("repository", "restore", name)
+        assert (outcome.status, outcome.stdout, outcome.stderr) == (1, "", f"entrepot: {said}\n")
 
 
 def names() -> list[str]:

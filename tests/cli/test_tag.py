@@ -68,7 +68,91 @@ def test_an_unknown_tag_has_no_history() -> None:
 
 @pytest.mark.usefixtures("filled")
 def test_an_unknown_repository_has_no_tags() -> None:
-    """Both commands say that the repository is not there."""
-    for arguments in (["list", "demo/none"], ["history", "demo/none", "1"]):
+    """Every command says that the repository is not there."""
+    for arguments in (["list", "demo/none"], ["history", "demo/none", "1"], ["restore", "demo/none", "1"]):
         outcome = entrepot("tag", *arguments)
         assert (outcome.status, outcome.stderr) == (1, "entrepot: there is no repository demo/none\n")
+
+
+def test_history_at_an_instant(filled: Filled) -> None:
+    """--at leaves what the tag pointed to then."""
+    for at, digest in (("2026-01-01T00:00:30Z", filled.manifests[0]), ("1m", filled.manifests[1])):
+        outcome = entrepot("tag", "history", "demo/app", "1", "--at", at)
+        assert outcome.status == 0
+        _, line = outcome.stdout.splitlines()
+        assert line.split()[0] == digest
+    outcome = entrepot("tag", "history", "demo/app", "1", "--at", "2025-12-31")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert outcome.stderr == (
+        "entrepot: 1 pointed to nothing at 2025-12-31T00:00:00Z: `entrepot tag history demo/app 1` shows what it"
+        " pointed to, and when\n"
+    )
+
+
+def test_a_moved_tag_goes_back(filled: Filled) -> None:
+    """The command says where it points, and where it pointed before."""
+    first, second = filled.manifests
+    outcome = entrepot("tag", "restore", "demo/app", "1")
+    assert (outcome.status, outcome.stdout) == (
+        0,
+        f"demo/app:1 points to {first} again, after it pointed to {second}\n",
+    )
+    assert current() == first
+    outcome = entrepot("tag", "restore", "demo/app", "1", "--at", "2026-01-01T00:00:30Z")
+    assert (outcome.status, outcome.stdout) == (0, f"demo/app:1 points to {first} already\n")
+    outcome = entrepot("tag", "restore", "demo/app", "1", "--at", "2026-01-01T00:02:00Z")
+    assert outcome.status == 0
+    assert current() == second
+
+
+def test_a_deleted_tag_comes_back(filled: Filled) -> None:
+    """With its manifest, if that was deleted with it."""
+    second = filled.manifests[1]
+    entrepot("manifest", "delete", "demo/app", "1")
+    outcome = entrepot("tag", "restore", "demo/app", "1")
+    assert outcome.stdout == f"demo/app:1 points to {second} again, after it pointed nowhere\n"
+    entrepot("manifest", "delete", "demo/app", second)
+    outcome = entrepot("tag", "restore", "demo/app", "1")
+    assert outcome.stdout == (
+        f"demo/app:1 points to {second} again, after it pointed nowhere; 1 manifest that had been deleted came back for"
+        " it\n"
+    )
+    assert current() == second
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["2"], "there never was a tag 2"),
+        (["1", "--at", "2025-12-31"], "1 pointed to nothing then"),
+    ],
+)
+def test_there_is_nothing_to_go_back_to(arguments: list[str], said: str) -> None:
+    """A tag that never was, and an instant before it."""
+    outcome = entrepot("tag", "restore", "demo/app", *arguments)
+    assert (outcome.status, outcome.stdout, outcome.stderr) == (1, "", f"entrepot: {said}\n")
+
+
+@pytest.mark.usefixtures("filled")
+def test_an_immutable_tag_stays() -> None:
+    """Going back is a move: the refusal says how to let it move."""
+    entrepot("repository", "set", "demo/app", "immutability=immutable")
+    outcome = entrepot("tag", "restore", "demo/app", "1")
+    assert outcome.status == 1
+    assert "`entrepot repository set demo/app immutability=mutable`" in outcome.stderr
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("command", ["history", "restore"])
+def test_what_is_no_instant(command: str) -> None:
+    """A word that is none is wrong usage."""
+    outcome = entrepot("tag", command, "demo/app", "1", "--at", "yesterday")
+    assert outcome.status == 2
+    assert "a duration such as 90m" in outcome.stderr
+
+
+def current() -> str:
+    """What demo/app:1 points to."""
+    (tag,) = json.loads(entrepot("tag", "list", "demo/app", "--json").stdout)["tags"]
+    return str(tag["digest"])

@@ -74,8 +74,9 @@ def test_a_failed_call_refuses_one_push(
 @pytest.mark.parametrize("when", [1, 3])
 def test_a_failed_sync_of_the_database_refuses_one_push(when: int, storage: Path, history: History) -> None:
     """A transaction that SQLite could not sync is answered with an error, and its repetition with success."""
-    failure = f"inject=fdatasync:error=EIO:when={when}"
-    server = traced.start(storage, storage.with_suffix(".log"), "fdatasync", "-o", "/dev/null", "-e", failure)
-    assert push_twice(server, history) in BROKEN
-    traced.stop(server)
+    quiet = {"ENTREPOT_COLLECTOR": "off", "ENTREPOT_SCRUB_MIB_PER_SECOND": "0"}  # only pushes write
+    server = running.start(storage, storage.with_suffix(".log"), **quiet)
+    with traced.attached(server, "fdatasync", "-e", f"inject=fdatasync:error=EIO:when={when}"):
+        assert push_twice(server, history) in BROKEN
+    server.stop()
     assert running.check(storage) == ""

@@ -1,33 +1,31 @@
 """A full disk: pushes are refused with 507, everything else goes on, and pushes work again when there is room."""
 
 import contextlib
-import subprocess
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.faults.small_disk import MIB, find_room, mounted
 from tests.kill import running
 from tests.kill.client import Answer, Client
 from tests.kill.content import digest_of, make_content, make_image
 from tests.kill.history import History
-from tests.kill.pusher import OCTETS, Pusher
+from tests.kill.pusher import OCTETS, Pusher, Refused
 from tests.kill.running import RunningServer
 from tests.kill.verification import find_faults
 
 SIZE = 24  # MiB
-TOO_LARGE = make_content("too large", (SIZE + 8) << 20)
+TOO_LARGE = make_content("too large", (SIZE + 8) * MIB)
 UPLOADS = "/v2/load/full/blobs/uploads/"
 FULL = 507
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}m", "tmpfs", str(path)], check=True)
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+    with mounted(tmp_path / "disk", SIZE) as path:
+        yield path
 
 
 @pytest.fixture
@@ -119,4 +117,29 @@ def test_a_database_without_room_refuses_pushes(
     ballast.unlink()
     assert client.call("GET", "/readyz").status == 200
     push_more(client, history, "after")
+    assert find_faults(server.port, history) == []
+
+
+def push_until_refused(pusher: Pusher, size: int) -> Refused:
+    for number in range(100):
+        try:
+            pusher.push_with_put(make_content(f"{size} {number}", size))
+        except Refused as refusal:
+            return refusal
+    raise AssertionError(f"the disk took {number} blobs of {size} bytes")
+
+
+def test_pushes_leave_the_reserve(client: Client, server: RunningServer, history: History, disk: Path) -> None:
+    """Pushes stop at a twentieth of the disk, with a clear answer, while pulls go on; readiness says why."""
+    for size in (MIB, MIB // 16, 4096):
+        refusal = push_until_refused(Pusher(client, history, "load/fill"), size)
+        assert refusal.status == FULL
+        assert "the registry's disk is full: nothing was changed, pulls go on" in str(refusal)
+    assert 0.8 < find_room(disk) / (SIZE * MIB / 20) < 1.2
+    for push in (post_small, put_manifest):
+        answer = push(client)
+        assert (answer.status, json.loads(answer.content)["errors"][0]["code"]) == (FULL, "UNKNOWN")
+    ready = client.call("GET", "/readyz")
+    assert ready.status == 503
+    assert b"disk is full" in ready.content
     assert find_faults(server.port, history) == []

@@ -7,7 +7,7 @@ import pytest
 
 from registry.identity import Actor, Deed
 from registry.metadata import blobs, manifests, repositories, tags, uploads
-from registry.metadata.blobs import StoredBlob
+from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Transaction
 from registry.metadata.uploads import UploadSession
 from registry.oci.manifest import parse_manifest
@@ -52,7 +52,7 @@ def insert(tx: Transaction, count: int) -> None:
     for number in range(count):
         content = content_of(number)
         blobs.insert(tx, StoredBlob(Digest.of(content), key_of(number), len(content)), deed)
-        blobs.give_right(tx, repository_id, Digest.of(content), "blob.push", deed)
+        blobs.give_right(tx, GivenRight(repository_id, Digest.of(content), "blob.push", deed.at), deed)
         pushed = make_image(content, [content])
         manifest = parse_manifest(pushed.content, pushed.media_type)
         manifest_id = manifests.put(tx, repository_id, manifest, deed)

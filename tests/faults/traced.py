@@ -1,7 +1,10 @@
 """The server under strace, which counts its system calls or makes them fail."""
 
+import contextlib
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.kill import running
@@ -21,3 +24,16 @@ def stop(server: RunningServer) -> None:
     children = Path(f"/proc/{server.program.pid}/task/{server.program.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGTERM)
     assert server.program.wait(running.SECONDS_TO_STOP) == 0, server.log_end()
+
+
+@contextlib.contextmanager
+def attached(server: RunningServer, calls: str, *options: str) -> Iterator[None]:
+    """Trace the `calls` of a server that runs, all its threads, while the block lasts: it counts from here on."""
+    command = ["strace", "-f", "-p", str(server.program.pid), "-e", f"trace={calls}", "-o", "/dev/null", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        try:
+            assert strace.stderr is not None
+            assert "attached" in strace.stderr.readline()
+            yield
+        finally:
+            strace.terminate()

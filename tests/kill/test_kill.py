@@ -15,6 +15,8 @@ ARRIVALS = {
     "commit.renamed": (2, 9),
     "commit.done": (3, 10),
     "blob.recorded": (1, 12),
+    "garbage.removed": (1, 2),
+    "garbage.discarded": (1, 2),
     "transaction.applied": (1, 2, 40, 90),
     "transaction.committed": (1, 3, 40, 90),
 }

@@ -154,7 +154,7 @@ def test_follower_names_its_subject() -> None:
 
 
 def test_what_was_just_pushed_stays() -> None:
-    """Within the time of grace nothing goes, not even with its subject: an index may be about to name it."""
+    """Within the time of grace nothing goes that never had a tag: an index may be about to name it."""
     images = read_images("A[v]40 X[v]10 a[]0.01 s[]0.02^X")
     verdicts = select_expired(read_policy("ANY1 C1"), images, NOW, grace=60 * 60 * 1000)
     assert show_acted(verdicts) == "A@1 X@1"

@@ -2,7 +2,7 @@
 
 from registry.identity import Actor, Deed
 from registry.metadata import blobs, manifests, repositories
-from registry.metadata.blobs import StoredBlob
+from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Row, Transaction, Value
 from registry.oci.manifest import parse_manifest
 from registry.oci.names import RepositoryName
@@ -23,7 +23,7 @@ def insert_repository(tx: Transaction, name: str = "a") -> int:
 def insert_blob(tx: Transaction, repository_id: int, blob: Content) -> Digest:
     if not blobs.find_stored(tx, blob.digest):
         blobs.insert(tx, StoredBlob(blob.digest, f"key {blob.digest.encoded}", len(blob.content)), DEED)
-    blobs.give_right(tx, repository_id, blob.digest, "blob.push", DEED)
+    blobs.give_right(tx, GivenRight(repository_id, blob.digest, "blob.push", DEED.at), DEED)
     return blob.digest
 
 

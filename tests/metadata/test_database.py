@@ -141,6 +141,30 @@ async def test_full_disk_is_told_to_whom_it_concerns(numbers: Database) -> None:
     assert await numbers.write(insert(4)) == 4
 
 
+async def test_additions_leave_the_reserve(tmp_path: Path) -> None:
+    """Where only the reserve is left, what a push adds is refused before it begins, and all other writes are done."""
+    database = Database(tmp_path / "entrepot.db", reserve=1 << 62)
+    await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
+    held = HeldWriter(database)
+    await held.begun()
+    writes = [database.write(insert(1)), database.write(insert(2), adds=True), database.write(insert(3))]
+    answers = asyncio.gather(*writes, return_exceptions=True)
+    await turns()
+    held.release()
+    found = await answers
+    assert [found[0], type(found[1]), found[2]] == [1, StorageFull, 3]
+    assert await read_numbers(database) == [1, 3]
+    database.close()
+
+
+async def test_additions_are_done_where_there_is_room(tmp_path: Path) -> None:
+    """With more than the reserve free, what a push adds is written."""
+    database = Database(tmp_path / "entrepot.db", reserve=1)
+    await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
+    assert await database.write(insert(2), adds=True) == 2
+    database.close()
+
+
 @pytest.mark.parametrize("times", [1, 3])
 async def test_cancelled_write_ends_when_it_is_done(numbers: Database, times: int) -> None:
     """Whoever waits for a write may go away: the write is done all the same, and the wait ends after it, not before."""

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 
+from registry.garbage import Windows
 from registry.metadata import reviews
 from registry.metadata.database import Database
 from registry.oci.names import RepositoryName
@@ -12,14 +13,14 @@ from storage.digest import Digest
 from tests.metadata.rows import rows
 from tests.metadata.test_changes import Act
 from tests.scenarios.client import SOMEBODY, Client, pieces
-from tests.scenarios.images import make_blob, make_image
+from tests.scenarios.images import Content, make_blob, make_image, make_index
 
 pytestmark = pytest.mark.anyio
 
 BLOB, CONFIG = make_blob("blob"), make_blob("config")
 IMAGE, OTHER = make_image(CONFIG, [BLOB]), make_image(CONFIG)
 A = RepositoryName("a")
-NAMED = {"blob": str(BLOB.digest), "manifest": "1", "repository": "1"}
+LEASE = Windows(7).lease
 
 
 async def prepare(client: Client) -> None:
@@ -34,41 +35,91 @@ async def queue(client: Client) -> dict[tuple[str, str], tuple[str, int]]:
     return {(kind, key): (cause, due_at) for kind, key, cause, due_at in found}
 
 
-EVENTS: dict[str, tuple[Act, str, str, str]] = {
-    "a new blob": (lambda client: client.push_blob("a", CONFIG), "blob", str(CONFIG.digest), "blob.push"),
-    "a blob in chunks": (lambda client: client.push_blob("a", CONFIG, 2), "blob", str(CONFIG.digest), "blob.push"),
-    "a blob again": (lambda client: client.push_blob("a", BLOB), "blob", str(BLOB.digest), "blob.push"),
+EVENTS: dict[str, tuple[Act, str, str, str, int]] = {
+    "a new blob": (lambda client: client.push_blob("a", CONFIG), "right", f"1:{CONFIG.digest}", "blob.push", LEASE),
+    "a blob in chunks": (
+        lambda client: client.push_blob("a", CONFIG, 2),
+        "right",
+        f"1:{CONFIG.digest}",
+        "blob.push",
+        LEASE,
+    ),
+    "a blob again": (lambda client: client.push_blob("a", BLOB), "right", f"1:{BLOB.digest}", "blob.push", LEASE),
     "a blob for another repository": (
         lambda client: client.push_blob("b", BLOB),
-        "blob",
-        str(BLOB.digest),
+        "right",
+        f"2:{BLOB.digest}",
         "blob.push",
+        LEASE,
     ),
-    "a mount": (lambda client: client.mount("b", BLOB, "a"), "blob", str(BLOB.digest), "blob.mount"),
-    "a mount again": (lambda client: client.mount("a", BLOB, "a"), "blob", str(BLOB.digest), "blob.mount"),
-    "a deleted blob": (lambda client: client.delete_blob("a", BLOB), "blob", str(BLOB.digest), "blob.delete"),
-    "a new manifest": (lambda client: client.push_manifest("a", OTHER), "manifest", "2", "manifest.push"),
-    "a moved tag": (lambda client: client.push_manifest("a", OTHER, "1"), "manifest", "1", "tag.delete"),
-    "a deleted tag": (lambda client: client.untag("a", "1"), "manifest", "1", "tag.delete"),
+    "a mount": (lambda client: client.mount("b", BLOB, "a"), "right", f"2:{BLOB.digest}", "blob.mount", LEASE),
+    "a mount again": (lambda client: client.mount("a", BLOB, "a"), "right", f"1:{BLOB.digest}", "blob.mount", LEASE),
+    "a deleted blob": (lambda client: client.delete_blob("a", BLOB), "right", f"1:{BLOB.digest}", "blob.delete", 0),
     "a deleted manifest": (
         lambda client: client.delete_manifest("a", IMAGE.digest),
         "manifest",
         "1",
         "manifest.delete",
+        0,
     ),
-    "a deleted repository": (lambda client: client.delete_repository("a"), "repository", "1", "repository.delete"),
+    "a deleted repository": (lambda client: client.delete_repository("a"), "repository", "1", "repository.delete", 0),
 }
 
 
-@pytest.mark.parametrize(("act", "kind", "key", "cause"), EVENTS.values(), ids=EVENTS)
-async def test_events_are_reviewed(client: Client, act: Act, kind: str, key: str, cause: str) -> None:
-    """Each event has its row, due when every push that may name the content again has ended."""
+@pytest.mark.parametrize(("act", "kind", "key", "cause", "later"), EVENTS.values(), ids=EVENTS)
+async def test_events_are_reviewed(client: Client, act: Act, kind: str, key: str, cause: str, later: int) -> None:
+    """Each event has its row, due when the lease that it gave has ended, or at once: the collector postpones that."""
     await prepare(client)
     before = client.registry.clock()
     await act(client)
-    found_cause, due_at = (await queue(client))[kind, key]
+    found = {(each, name): row for (each, name), row in (await queue(client)).items() if each != "upload"}
+    assert list(found) == [(kind, key)]
+    found_cause, due_at = found[kind, key]
     assert found_cause == cause
-    assert before + reviews.GRACE <= due_at <= client.registry.clock() + reviews.GRACE
+    assert before + later <= due_at <= client.registry.clock() + later
+
+
+KEPT: dict[str, Act] = {
+    "a new manifest": lambda client: client.push_manifest("a", OTHER),
+    "a moved tag": lambda client: client.push_manifest("a", OTHER, "1"),
+    "a deleted tag": lambda client: client.untag("a", "1"),
+}
+
+
+@pytest.mark.parametrize("act", KEPT.values(), ids=KEPT)
+async def test_untagged_manifests_are_not_reviewed(client: Client, act: Act) -> None:
+    """A manifest without a tag stays until somebody deletes it: nothing is to be looked at."""
+    await prepare(client)
+    await act(client)
+    assert await queue(client) == {}
+
+
+async def test_what_a_manifest_held_is_reviewed(client: Client) -> None:
+    """A manifest that comes again without content that it had before leaves that to nobody: it is looked at."""
+    index = make_index([IMAGE])
+    await prepare(client)
+    await client.push_manifest("a", index)
+    for digest in (index.digest, IMAGE.digest):
+        await client.delete_manifest("a", digest)
+    await client.delete_blob("a", BLOB)
+    await client.registry.database.write(lambda tx: tx.run("DELETE FROM review"))
+    await client.push_manifest("a", index)
+    await client.push_manifest("a", IMAGE)
+    found = await queue(client)
+    assert {key: cause for key, (cause, _) in found.items()} == {
+        ("manifest", "1"): "manifest.push",
+        ("right", f"1:{BLOB.digest}"): "manifest.push",
+    }
+
+
+async def test_a_blob_that_becomes_a_child_is_reviewed(client: Client) -> None:
+    """An index that took its child for a blob holds the manifest once that is pushed, and the blob no more."""
+    index = make_index([IMAGE])
+    await client.push_blob("a", Content(IMAGE.media_type, IMAGE.content))
+    await client.push_manifest("a", index)
+    await client.registry.database.write(lambda tx: tx.run("DELETE FROM review"))
+    await client.push_manifest("a", IMAGE)
+    assert list(await queue(client)) == [("right", f"1:{IMAGE.digest}")]
 
 
 async def test_upload_is_reviewed_when_it_expires(client: Client) -> None:
@@ -80,7 +131,7 @@ async def test_upload_is_reviewed_when_it_expires(client: Client) -> None:
     session = await uploads.append(A, session.id, Chunk(pieces(b"bl")), SOMEBODY)
     assert await queue(client) == {key: ("upload.append", session.expires_at)}
     await client.complete("a", session.id, b"ob", BLOB.digest)
-    assert set(await queue(client)) == {("blob", str(BLOB.digest))}
+    assert set(await queue(client)) == {("right", f"1:{BLOB.digest}")}
 
 
 async def test_spare_copy_is_reviewed(client: Client) -> None:

@@ -33,6 +33,22 @@ WHOLE_TABLES = {
     "UPDATE signing_key SET retired_at = :now WHERE retired_at IS NULL RETURNING 1",
     "DELETE FROM signing_key WHERE retired_at <= :until RETURNING 1",
     "DELETE FROM signing_key RETURNING 1",
+    "UPDATE registry SET is_running = 0",
+    "UPDATE registry SET quiet_until = max(quiet_until, :until)",
+    (
+        "UPDATE registry SET quiet_until = CASE WHEN is_running THEN max(quiet_until, :until) ELSE quiet_until END,"
+        " is_running = 1"
+    ),
+    "UPDATE registry SET undelete_days = :days WHERE undelete_days IS NOT :days RETURNING 1",
+    "UPDATE registry SET policy_sequence = :end",
+    "SELECT quiet_until FROM registry",
+    "SELECT policy_sequence FROM registry",
+    # For `entrepot scrub`, which reads every blob, and for `garbage explain`, which asks every repository.
+    "SELECT count(*), coalesce(sum(size), 0) FROM blob",
+    (
+        "SELECT manifest.id, name, manifest.deleted_at IS NULL AND repository.deleted_at IS NULL FROM manifest"
+        " JOIN repository ON repository.id = manifest.repository_id WHERE manifest.digest = :digest"
+    ),
     "SELECT 1 FROM sqlite_master",
     "SELECT 1 FROM sqlite_master WHERE name = 'migration'",
 }

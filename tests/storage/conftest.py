@@ -16,6 +16,9 @@ class Driver(Protocol):
     def connect(self) -> BlobStore:
         """A store on the same content, as another process has it."""
 
+    def connect_full(self) -> BlobStore:
+        """As `connect`, with no room but the reserve."""
+
     def uploads(self) -> set[str]:
         """The keys of uploads that still take room."""
 
@@ -28,13 +31,19 @@ class FilesystemDriver:
         self._stores: list[FilesystemBlobStore] = []
 
     def connect(self) -> BlobStore:
-        store = FilesystemBlobStore(self._root, threads=4)
-        self._stores.append(store)
-        return store
+        return self._connect(0)
+
+    def connect_full(self) -> BlobStore:
+        return self._connect(1 << 62)
 
     def uploads(self) -> set[str]:
         folder = self._root / "uploads"
         return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+    def _connect(self, reserve: int) -> BlobStore:
+        store = FilesystemBlobStore(self._root, threads=4, reserve=reserve)
+        self._stores.append(store)
+        return store
 
     def close(self) -> None:
         for store in self._stores:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.blobstore import BlobMissing, ForeignStore, UploadMissing, UploadState
+from storage.blobstore import BlobMissing, ForeignStore, StoreFull, UploadMissing, UploadState
 from storage.digest import Digest
 from storage.filesystem import FilesystemBlobStore
+from storage.reserve import require_room
 from tests.storage.content import MIB, ConnectionLostError, list_keys, make_content, pieces, read_blob, store_blob, torn
 
 pytestmark = pytest.mark.anyio
@@ -254,3 +255,49 @@ async def test_other_errors_come_out_as_they_are(store: FilesystemBlobStore, tmp
     (tmp_path / "blobs/uploads").write_text("a file where a folder was")
     with pytest.raises(NotADirectoryError):
         await store.append(UploadState("key", 0), pieces(b"abc"))
+
+
+async def test_digest_is_of_the_file_as_it_is_now(store: FilesystemBlobStore, tmp_path: Path) -> None:
+    """Bytes that changed in place change the digest."""
+    await store_blob(store, "key", b"abc")
+    (tmp_path / "blobs/data/ke/key").write_bytes(b"abd")
+    assert await store.digest_stored("key", "sha256") == Digest.of(b"abd")
+
+
+async def test_cancelled_digest_ends_with_its_piece(store: FilesystemBlobStore, tmp_path: Path) -> None:
+    """Cancelled, the digest of a blob that takes hours ends after a few of its bytes, and closes its file."""
+    await store_blob(store, "key", b"begin")
+    with (tmp_path / "blobs/data/ke/key").open("r+b") as file:
+        file.truncate(1 << 40)
+    before = open_descriptors()
+    reading = asyncio.create_task(store.digest_stored("key", "sha256"))
+    while open_descriptors() == before:  # noqa: ASYNC110 - a descriptor has no event
+        await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert open_descriptors() == before
+
+
+def test_reserve_is_a_share_of_the_volume(tmp_path: Path) -> None:
+    """Of a small volume a twentieth is kept, of a large one 256 MiB, and what is about to be added counts."""
+    space = os.statvfs(tmp_path)
+    free = space.f_bavail * space.f_frsize
+    kept = min(space.f_blocks * space.f_frsize // 20, 256 * MIB)
+    slack = 64 * MIB  # others write to the volume as well
+    require_room(tmp_path, None, adding=free - kept - slack)
+    with pytest.raises(StoreFull, match="must stay free for deletes"):
+        require_room(tmp_path, None, adding=free - kept + slack)
+    require_room(tmp_path, 0, adding=free - slack)
+
+
+async def test_reserve_holds_within_one_append(tmp_path: Path) -> None:
+    """Each batch asks for room, so an append that began with enough ends when the reserve is reached."""
+    space = os.statvfs(tmp_path)
+    store = FilesystemBlobStore(tmp_path / "blobs", reserve=space.f_bavail * space.f_frsize - 64 * MIB)
+    await store.bind("one", is_populated=False)
+    upload = await store.append(UploadState("key", 0), pieces(b"begin"))
+    with pytest.raises(StoreFull):
+        await store.append(upload, pieces(*[make_content(MIB)] * 512))
+    assert (tmp_path / "blobs/uploads/key").stat().st_size == 5
+    store.close()

@@ -1,0 +1,64 @@
+"""Leases: who is told that a blob is there can count on it, long enough to push what names it."""
+
+import contextlib
+from collections import OrderedDict
+
+from registry.errors import BlobUnknown, RegistryError, StorageFull
+from registry.identity import Clock
+from registry.metadata import blobs
+from registry.metadata.database import Database, Transaction
+from registry.oci.names import RepositoryName
+from storage.digest import Digest
+
+_MOST_NOTED = 10_000  # leases that are known to be held; a forgotten one is written once more
+
+
+class Leases:
+    """A lease lasts `length` milliseconds. Of a blob that a manifest names it is only noted, for the next `flush`."""
+
+    def __init__(self, database: Database, clock: Clock, length: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._length = length
+        self._held: OrderedDict[tuple[int, Digest], int] = OrderedDict()
+        self._noted: dict[tuple[int, Digest], int] = {}
+
+    async def hold(self, repository: RepositoryName, digest: Digest) -> None:
+        """Keep a blob that somebody is about to be told of. Raises BlobUnknown when it has gone meanwhile."""
+        right = await self._database.read(lambda tx: blobs.find_right(tx, repository, digest))
+        if right is None:
+            raise BlobUnknown(str(digest))
+        until = self._clock() + self._length
+        enough = until - self._length // 2  # a blob that is asked for all day costs two writes a day
+        if right.lease_until >= enough and not right.is_condemned:
+            return
+        if right.is_named and not right.is_condemned:
+            self._note((right.repository_id, digest), until, enough)
+        else:
+            # A looks and finds it, B removes it, A says that it is there: so A's lease is a write, which B's removal
+            # comes before or after. On a full disk nobody can push anyway.
+            with contextlib.suppress(StorageFull):
+                if not await self._database.write(lambda tx: blobs.lease(tx, right.repository_id, digest, until)):
+                    raise BlobUnknown(str(digest))
+
+    async def flush(self) -> None:
+        """Write what was noted."""
+        noted, self._noted = self._noted, {}
+
+        def work(tx: Transaction) -> None:
+            for (repository_id, digest), until in noted.items():
+                blobs.lease(tx, repository_id, digest, until)
+
+        if noted:
+            try:
+                await self._database.write(work)
+            except RegistryError:
+                self._noted = noted | self._noted
+                raise
+
+    def _note(self, right: tuple[int, Digest], until: int, enough: int) -> None:
+        if self._held.get(right, 0) < enough:
+            self._held[right] = self._noted[right] = until
+            self._held.move_to_end(right)
+            if len(self._held) > _MOST_NOTED:
+                self._held.popitem(last=False)

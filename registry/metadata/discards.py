@@ -1,0 +1,34 @@
+"""Storage keys that no row names any more. Their bytes go outside of any transaction; until then the row is here.
+
+A crash leaves bytes, never a row without bytes: who reads the row of a blob finds what it names.
+"""
+
+from registry.metadata.database import Transaction
+
+
+def add(tx: Transaction, key: str, size: int, now: int) -> None:
+    """`size` in bytes."""
+    tx.run(
+        "INSERT INTO discard (storage_key, size, due_at) VALUES (:key, :size, :now) ON CONFLICT DO NOTHING",
+        key=key,
+        size=size,
+        now=now,
+    )
+
+
+def list_due(tx: Transaction, now: int, limit: int) -> list[str]:
+    """Keys."""
+    rows = tx.run(
+        "SELECT storage_key FROM discard WHERE due_at <= :now ORDER BY due_at LIMIT :limit", now=now, limit=limit
+    )
+    return [row[0] for row in rows]
+
+
+def postpone(tx: Transaction, key: str, due_at: int) -> None:
+    """The store failed: it is tried again."""
+    tx.run("UPDATE discard SET due_at = :due_at WHERE storage_key = :key", key=key, due_at=due_at)
+
+
+def drop(tx: Transaction, key: str) -> None:
+    """Its bytes are gone."""
+    tx.run("DELETE FROM discard WHERE storage_key = :key", key=key)

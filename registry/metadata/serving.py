@@ -1,0 +1,35 @@
+"""Whether the collector may work: how the last server ended, and by which window the reviews are due."""
+
+from registry.metadata import reviews
+from registry.metadata.database import Transaction
+
+
+def begin_serving(tx: Transaction, now: int, quiet: int) -> None:
+    """A server starts. When the last one did not end by itself, nothing is collected for `quiet` milliseconds."""
+    tx.run(
+        "UPDATE registry SET quiet_until = CASE WHEN is_running THEN max(quiet_until, :until) ELSE quiet_until END,"
+        " is_running = 1",
+        until=now + quiet,
+    )
+
+
+def end_serving(tx: Transaction) -> None:
+    tx.run("UPDATE registry SET is_running = 0")
+
+
+def rest(tx: Transaction, until: int) -> None:
+    """Collect nothing before: after a restore, say."""
+    tx.run("UPDATE registry SET quiet_until = max(quiet_until, :until)", until=until)
+
+
+def get_rest(tx: Transaction) -> int:
+    """Until when the collector rests, in Unix milliseconds."""
+    return int(tx.only("SELECT quiet_until FROM registry")[0])
+
+
+def note_window(tx: Transaction, undelete_days: int, now: int) -> None:
+    """Have all that is deleted looked at again when the registry's window has changed."""
+    if tx.run(
+        "UPDATE registry SET undelete_days = :days WHERE undelete_days IS NOT :days RETURNING 1", days=undelete_days
+    ):
+        reviews.hasten(tx, ("manifest", "right", "repository"), now)

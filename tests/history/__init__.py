@@ -1,0 +1,1 @@
+"""Settings that forbid, history, and bringing back what was deleted."""
