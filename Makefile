@@ -12,7 +12,7 @@ serve: .venv/serve ## run the registry on 127.0.0.1:5000 with its data in ./data
 	@exec $(BIN)/entrepot serve
 
 test: .venv/dev ## units, protocol tables, properties, races and kill points: no root, under five minutes
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: .venv/dev ## the gate of style, types, imports and shape
 	$(BIN)/ruff format --check .
@@ -43,8 +43,9 @@ image: ## build the container image (needs a container builder)
 soak: .venv/dev ## ten minutes of pushes, pulls and kills
 	$(BIN)/python -m tests.soak.run --minutes 10
 
-benchmark: .venv/dev ## what access control costs, as ratios (steadier with wrk)
-	$(BIN)/python -m benchmarks.auth_cost $(BENCHMARK)
+benchmark: .venv/dev ## what access control, lifecycle runs and the collector cost, as ratios (steadier with wrk)
+	$(BIN)/python -m benchmarks.auth_cost
+	$(BIN)/python -m benchmarks.lifecycle_cost
 
 clean: ## remove the virtual environment and caches, never data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

@@ -223,8 +223,8 @@ def measure_due(folder: Path, repositories: int, pairs: int) -> dict[str, Any]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100_000, help="in the one repository (default: 100000)")
-    parser.add_argument("--rounds", type=int, default=4, help="of runs and collections (default: 4)")
-    parser.add_argument("--seconds", type=float, default=6, help="of pushes alone, twice a round (default: 6)")
+    parser.add_argument("--rounds", type=int, default=3, help="of runs and collections (default: 3)")
+    parser.add_argument("--seconds", type=float, default=10, help="of pushes alone, twice a round (default: 10)")
     parser.add_argument("--repositories", type=int, default=10_000, help="with a policy (default: 10000)")
     parser.add_argument("--pairs", type=int, default=5, help="of runs with many repositories and few (default: 5)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

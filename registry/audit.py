@@ -1,5 +1,6 @@
 """The audit log: refusals, written in batches beside the changes, and what came since, for the log's readers."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _MOST_OF_ONE = 20  # different refusals of one caller between two writes
 _MOST_WAITING = 1_000  # different refusals between two writes; more are counted together
-_MOST_SHOWN = 1_000  # changes that one look shows
+_MOST_SHOWN = 20  # changes that one look shows
 _USE_GRAIN = 60_000  # milliseconds: uses of an identity closer than this are one
 
 
@@ -96,6 +97,7 @@ class Audit:
             for change in found:
                 log.info("audit", **describe(change))
             self._shown = found[-1].sequence
+            await asyncio.sleep(0)
 
 
 def describe(change: Change) -> dict[str, object]:

@@ -24,7 +24,8 @@ from storage.killpoints import Reach, pass_by
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-_STEP = 50  # reviews of one transaction: pushes wait for it
+_STEP = 20  # reviews of one transaction: pushes wait for it
+_PAUSE = 3  # times as long as a step: a push writes three times, and each time it waits for us
 _FIRST_BACKOFF = 60_000  # milliseconds; doubled with each failure
 _MOST_DOUBLINGS = 10
 _MOST_WAITS = 3
@@ -100,7 +101,7 @@ class Garbage:
         await self._database.write(serving.end_serving)
 
     async def step(self, *, ignores_rest: bool = False) -> Collected:
-        """Review at most fifty of what is due, then remove the bytes of at most fifty keys."""
+        """Review a few of what is due, then remove the bytes of a few keys."""
         rest = await self._database.read(serving.get_rest)
         if rest > self._clock() and not ignores_rest:
             return Collected(rests_until=rest)
@@ -120,10 +121,12 @@ class Garbage:
         await self._database.write(lambda tx: serving.note_window(tx, days, now))
         total, waited = Collected(), 0
         while True:
+            start = self._clock()
             step = await self.step(ignores_rest=ignores_rest)
             total += step
             advance(step)
             if not step.is_idle:
+                await asyncio.sleep(_PAUSE * max(self._clock() - start, 1) / 1000)
                 continue
             settled_at = await self._find_settled() if waits and waited < _MOST_WAITS else None
             if step.rests_until is not None or settled_at is None:

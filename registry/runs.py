@@ -25,9 +25,10 @@ from registry.oci.names import RepositoryName
 T = TypeVar("T")
 Advance = Callable[[int, int], None]  # how many steps are behind it, and of how many
 
-_BATCH = 50  # steps in one transaction: pushes wait for it
-_STORED = 500  # steps that one transaction writes down
+_BATCH = 20  # steps in one transaction: pushes wait for it
+_STORED = 100  # steps that one transaction writes down
 _MOST_DUE = 100_000  # in one round
+_PAUSE = 3  # times as long as a transaction: a push has three of them, and each one waits for ours
 _MOST_PAUSE = 1_000  # milliseconds
 _LAST = (1 << 63) - 1
 
@@ -242,8 +243,8 @@ class Runs:
         return result
 
     async def _let_others_write(self, start: int) -> None:
-        """For as long as this has written since `start`: they would not get the lock from one who hurries."""
-        await asyncio.sleep(min(max(self._clock() - start, 0), _MOST_PAUSE) / 1_000)
+        """For longer than this has written since `start`: they would not get the lock from one who hurries."""
+        await asyncio.sleep(min(_PAUSE * max(self._clock() - start, 1), _MOST_PAUSE) / 1_000)
 
     async def _list_done(self, run_id: int, before: int) -> Sequence[Step]:
         return await self._database.read(lambda tx: runs.list_done_backwards(tx, run_id, before, _BATCH))

@@ -9,6 +9,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ Value: TypeAlias = str | int | bytes | None
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two connections that checkpoint at once can corrupt a WAL database
 _MOST_JOBS = 256
 _BUSY_MILLISECONDS = 5_000
+_TRY_SECONDS = 0.001
 # temp_store 2: savepoints spill into memory, not into /var/tmp, which a read-only container lacks.
 _PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "temp_store": 2}
 
@@ -104,6 +106,7 @@ class Database:
         with _problems_named():
             _keep_private(path)
             self._writer = _connect(path)
+            self._writer.set_busy_handler(_Patience())
             self._reader = _connect(path)
             self._reader.pragma("query_only", 1)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
@@ -197,6 +200,23 @@ def _keep_private(path: Path) -> None:
         except FileExistsError:
             if path.stat().st_mode & 0o077:
                 path.chmod(0o600)
+
+
+class _Patience:
+    """Tries again each millisecond.
+
+    SQLite's own handler waits longer and longer: one who writes a lot in another process would shut out the server.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def __call__(self, tries: int) -> bool:
+        now = time.monotonic()
+        if not tries:
+            self._since = now
+        time.sleep(_TRY_SECONDS)
+        return now - self._since < _BUSY_MILLISECONDS / 1000
 
 
 def _connect(path: Path) -> apsw.Connection:

@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ SECOND = 1_700_000_000  # where the clock stands
 SCOPES = Scopes({"acme/app": frozenset({"pull", "push"}), "b": frozenset({"delete"})}, has_catalog=True)
 ENTRY = {"type": "repository", "name": "acme/app", "actions": ["pull", "push"]}
 CATALOG = {"type": "registry", "name": "catalog", "actions": ["*"]}
-MISSING = object()
+
+
+class Absence(Enum):
+    """Of a member that a document shall not have."""
+
+    MISSING = "missing"
+
+
+MISSING: object = Absence.MISSING
 
 
 def encode(content: bytes) -> str:

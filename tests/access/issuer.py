@@ -25,7 +25,7 @@ JWKS = "/keys"
 HOST = "127.0.0.1"
 SECONDS = 30  # the longest that a hanging answer is held
 DRIP_SECONDS = 0.02  # between the bytes of an answer that never ends
-OMITTED = object()  # the value of a claim or header that a token shall not have
+OMITTED: Any = "<omitted>"  # the value of a claim or header that a token shall not have
 
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
