@@ -15,7 +15,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`problem` is missing, truncated, damaged or unknown; unknown bytes are no damage, the collector takes them.
+    """`problem` is missing, truncated, damaged or unknown; unknown bytes are no damage, and do no harm.
 
     A damaged one was found by a scrub: it has as many bytes as it should, but others.
     """

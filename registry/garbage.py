@@ -26,9 +26,14 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _STEP = 20  # reviews of one transaction: pushes wait for it
 _PAUSE = 3  # times as long as a step: a push writes three times, and each time it waits for us
+_MOST_PAUSE = 1_000  # milliseconds
 _FIRST_BACKOFF = 60_000  # milliseconds; doubled with each failure
 _MOST_DOUBLINGS = 10
 _MOST_WAITS = 3
+
+
+class OtherWindow(Exception):
+    """The server collects by another undelete window; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,26 @@ class Garbage:
 
         await self._database.write(work)
 
+    async def begin_collecting(self, *, is_served: bool) -> None:
+        """Before a command collects: beside a server only by the same window, else as a server begins.
+
+        Raises OtherWindow.
+        """
+        now, days = self._clock(), self._windows.undelete_days
+
+        def work(tx: Transaction) -> int | None:
+            if is_served:
+                return serving.get_window(tx)
+            serving.note_end(tx, now, self._windows.quiet)
+            return days
+
+        window = await self._database.write(work)
+        if window is not None and window != days:
+            raise OtherWindow(
+                f"the server was started with ENTREPOT_UNDELETE_DAYS={window}, and this command has {days}:"
+                " give both the same settings (ENTREPOT_CONFIG names a file for both)"
+            )
+
     async def end_serving(self) -> None:
         await self._database.write(serving.end_serving)
 
@@ -126,7 +151,7 @@ class Garbage:
             total += step
             advance(step)
             if not step.is_idle:
-                await asyncio.sleep(_PAUSE * max(self._clock() - start, 1) / 1000)
+                await asyncio.sleep(min(_PAUSE * max(self._clock() - start, 1), _MOST_PAUSE) / 1000)
                 continue
             settled_at = await self._find_settled() if waits and waited < _MOST_WAITS else None
             if step.rests_until is not None or settled_at is None:

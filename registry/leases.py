@@ -1,7 +1,6 @@
 """Leases: who is told that a blob is there can count on it, long enough to push what names it."""
 
 import contextlib
-from collections import OrderedDict
 
 from registry.errors import BlobUnknown, RegistryError, StorageFull
 from registry.identity import Clock
@@ -9,8 +8,6 @@ from registry.metadata import blobs
 from registry.metadata.database import Database, Transaction
 from registry.oci.names import RepositoryName
 from storage.digest import Digest
-
-_MOST_NOTED = 10_000  # leases that are known to be held; a forgotten one is written once more
 
 
 class Leases:
@@ -20,7 +17,6 @@ class Leases:
         self._database = database
         self._clock = clock
         self._length = length
-        self._held: OrderedDict[tuple[int, Digest], int] = OrderedDict()
         self._noted: dict[tuple[int, Digest], int] = {}
 
     async def hold(self, repository: RepositoryName, digest: Digest) -> None:
@@ -57,8 +53,5 @@ class Leases:
                 raise
 
     def _note(self, right: tuple[int, Digest], until: int, enough: int) -> None:
-        if self._held.get(right, 0) < enough:
-            self._held[right] = self._noted[right] = until
-            self._held.move_to_end(right)
-            if len(self._held) > _MOST_NOTED:
-                self._held.popitem(last=False)
+        if self._noted.get(right, 0) < enough:
+            self._noted[right] = until

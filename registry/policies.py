@@ -1,6 +1,5 @@
 """Lifecycle policies of repositories: set, get, remove, and what one would do, now or at another time."""
 
-from registry.errors import NameUnknown
 from registry.identity import Actor, Clock, Deed
 from registry.lifecycle.policy import parse_policy
 from registry.lifecycle.preview import Preview
@@ -10,7 +9,6 @@ from registry.metadata import policies, previews, repositories
 from registry.metadata.database import Database, Transaction
 from registry.metadata.policies import StoredPolicy
 from registry.metadata.previews import Terms
-from registry.metadata.repositories import Repository
 from registry.oci.names import RepositoryName
 
 
@@ -27,7 +25,9 @@ class Policies:
     async def set(self, name: RepositoryName, text: str, by: Actor) -> Policy:
         """In the place of the one that the repository has. Raises PolicyInvalid, NameUnknown."""
         policy = parse_policy(text, is_strict=self._terms.is_strict)
-        await self._database.write(lambda tx: policies.put(tx, _get(tx, name).id, text, Deed(by, self._clock())))
+        await self._database.write(
+            lambda tx: policies.put(tx, repositories.get_id(tx, name), text, Deed(by, self._clock()))
+        )
         return policy
 
     async def get(self, name: RepositoryName) -> StoredPolicy:
@@ -42,7 +42,7 @@ class Policies:
         """Raises NameUnknown, PolicyUnknown."""
 
         def work(tx: Transaction) -> None:
-            if not policies.remove(tx, _get(tx, name).id, Deed(by, self._clock())):
+            if not policies.remove(tx, repositories.get_id(tx, name), Deed(by, self._clock())):
                 raise PolicyUnknown(name.value)
 
         await self._database.write(work)
@@ -58,7 +58,7 @@ class Policies:
         """
 
         def work(tx: Transaction) -> Preview:
-            repository = _get(tx, name)
+            repository = repositories.get(tx, name)
             wanted = _get_policy(tx, name).text if text is None else text
             now = self._clock() if at is None else at
             return previews.make_plan(tx, repository, wanted, now, self._terms).preview
@@ -66,15 +66,8 @@ class Policies:
         return await self._database.read(work)
 
 
-def _get(tx: Transaction, name: RepositoryName) -> Repository:
-    repository = repositories.find(tx, name)
-    if repository is None:
-        raise NameUnknown(name.value)
-    return repository
-
-
 def _get_policy(tx: Transaction, name: RepositoryName) -> StoredPolicy:
-    repository = _get(tx, name)
+    repository = repositories.get(tx, name)
     policy = policies.find(tx, repository.name)
     if policy is None:
         raise PolicyUnknown(name.value)

@@ -71,7 +71,11 @@ class Purges:
 
         reasons = await self._write(work, tally) if rights else []
         if reasons and not tally.rights:
-            raise InUse(f"{digest} is still used in {'; '.join(reasons)}", detail={"uses": reasons})
+            raise InUse(
+                f"{digest} is still used in {'; '.join(reasons)}.\n"
+                "Purge these manifests first, if they are deleted, or all that is deleted there: --repository NAME",
+                detail={"uses": reasons},
+            )
         return await self._finish(tally, kept)
 
     async def purge_repository(self, name: RepositoryName, by: Actor) -> Purged:
@@ -157,7 +161,7 @@ class Purges:
                 if not skips_visible:
                     raise
                 continue
-            if not is_gone and purges.is_there(tx, manifest_id):
+            if not is_gone and purges.is_deleted(tx, manifest_id):
                 held.append(manifest_id)
         return held
 

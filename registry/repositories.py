@@ -41,7 +41,7 @@ class Repositories:
         """
 
         def work(tx: Transaction) -> RepositorySettings:
-            repository = _get(tx, name)
+            repository = repositories.get(tx, name)
             settings = repository.settings.changed(values)
             repositories.set_settings(tx, repository.id, settings, Deed(by, self._clock()))
             return settings
@@ -70,7 +70,7 @@ class Repositories:
         """Raises NameUnknown."""
 
         def work(tx: Transaction) -> tuple[Repository, Totals]:
-            repository = _get(tx, name)
+            repository = repositories.get(tx, name)
             return repository, repositories.get_totals(tx, repository)
 
         return await self._database.read(work)
@@ -82,7 +82,7 @@ class Repositories:
         """
 
         def work(tx: Transaction) -> list[str]:
-            return repositories.mark_deleted(tx, _get(tx, name), Deed(by, self._clock()))
+            return repositories.mark_deleted(tx, repositories.get(tx, name), Deed(by, self._clock()))
 
         for key in await self._database.write(work):
             await self._store.abort(UploadState(key, 0))
@@ -113,13 +113,6 @@ class Repositories:
         return tags.is_any_gone(tx, repository.id, repository.deleted_at or 0) or manifests.is_any_incomplete(
             tx, repository.id, self._may_lack
         )
-
-
-def _get(tx: Transaction, name: RepositoryName) -> Repository:
-    repository = repositories.find(tx, name)
-    if repository is None:
-        raise NameUnknown(name.value)
-    return repository
 
 
 def _refuse_taken(tx: Transaction, name: RepositoryName) -> None:

@@ -67,7 +67,7 @@ class Runs:
         Raises NameUnknown, PolicyUnknown.
         """
         if repository is not None:
-            await self._database.read(lambda tx: _get_policy(tx, _get(tx, repository)))
+            await self._database.read(lambda tx: _get_policy(tx, repositories.get(tx, repository)))
             return [repository]
         now = self._clock()
         while await self._database.write(lambda tx: policies.transfer_changes(tx, now)):
@@ -124,7 +124,7 @@ class Runs:
             start = _LAST if before is None else before
             if repository is None:
                 return runs.list_all(tx, start, limit)
-            return runs.list_of(tx, _get(tx, repository).id, start, limit)
+            return runs.list_of(tx, repositories.get(tx, repository).id, start, limit)
 
         return await self._database.read(work)
 
@@ -170,7 +170,7 @@ class Runs:
 
     async def _plan(self, name: RepositoryName) -> Plan:
         def work(tx: Transaction) -> Plan:
-            repository = _get(tx, name)
+            repository = repositories.get(tx, name)
             return previews.make_plan(tx, repository, _get_policy(tx, repository), self._clock(), self._terms)
 
         return await self._database.read(work)
@@ -189,7 +189,7 @@ class Runs:
         wanted = steps.list_steps(plan)
         preview = plan.preview
         if preview.brake.is_on:
-            stopped = await self._database.read(lambda tx: _find_same(tx, plan, wanted))
+            stopped = await self._database.read(lambda tx: _find_known(tx, plan, wanted))
             if stopped is not None:
                 return stopped, True
         status = Status.STOPPED if preview.brake.is_on else Status.APPLYING
@@ -230,8 +230,12 @@ class Runs:
 
         def end(tx: Transaction) -> Run:
             if taken is not None:  # nothing is left
-                runs.set_status(tx, run.id, Status.APPLIED, Deed(by, self._clock()))
-                policies.set_due(tx, plan.repository_id, plan.next_due, plan.sequence)
+                if runs.get_status(tx, run.id) is Status.APPLYING:  # else it was undone or superseded meanwhile
+                    runs.set_status(tx, run.id, Status.APPLIED, Deed(by, self._clock()))
+                ended = _get_run(tx, run.id)
+                # What was planned to go and stays is not in `next_due`, and a pull, which keeps it, is no change.
+                if not (ended.tally.changed or ended.tally.held):
+                    policies.set_due(tx, plan.repository_id, plan.next_due, plan.sequence)
             return _get_run(tx, run.id)
 
         return await self._database.write(end)
@@ -278,10 +282,17 @@ def _take_batch(tx: Transaction, run: Run, expected: Expected, after: int, deed:
     return [step.position for step in batch]
 
 
-def _find_same(tx: Transaction, plan: Plan, wanted: Sequence[Step]) -> Run | None:
-    """A run that the brake has stopped and that would do the same: another one would only have another number."""
-    stopped = runs.find_stopped(tx, plan.repository_id)
-    if stopped is None or stopped.policy != plan.preview.text or stopped.tally.total != len(wanted):
+def _find_known(tx: Transaction, plan: Plan, wanted: Sequence[Step]) -> Run | None:
+    """A run that somebody lets go on already, or one that the brake has stopped and that would do the same.
+
+    Another one would only have another number, or would stop what somebody has said is meant.
+    """
+    stopped = runs.find_open(tx, plan.repository_id)
+    if stopped is None or stopped.policy != plan.preview.text:
+        return None
+    if stopped.status is Status.APPLYING:
+        return stopped
+    if stopped.tally.total != len(wanted):
         return None
     stored = runs.list_steps(tx, stopped.id, 0, _LAST)
     is_same = all(_essence(one.step) == _essence(other) for one, other in zip(stored, wanted, strict=True))
@@ -314,13 +325,6 @@ def _get_run(tx: Transaction, run_id: int) -> Run:
     if run is None:
         raise RunUnknown(run_id)
     return run
-
-
-def _get(tx: Transaction, name: RepositoryName) -> Repository:
-    repository = repositories.find(tx, name)
-    if repository is None:
-        raise NameUnknown(name.value)
-    return repository
 
 
 def _get_policy(tx: Transaction, repository: Repository) -> str:

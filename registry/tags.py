@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from registry.errors import ManifestUnknown, NameUnknown
+from registry.errors import ManifestUnknown
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import manifests, repositories, tags
 from registry.metadata.database import Database, Transaction
@@ -31,19 +31,25 @@ class Tags:
 
     async def list_names(self, repository: RepositoryName, after: str, limit: int) -> list[str]:
         """Names after `after`, in byte order. Raises NameUnknown."""
-        return await self._database.read(lambda tx: tags.list_names(tx, _get_id(tx, repository), after, limit))
+        return await self._database.read(
+            lambda tx: tags.list_names(tx, repositories.get_id(tx, repository), after, limit)
+        )
 
     async def list_current(self, repository: RepositoryName, after: str, limit: int) -> list[tuple[str, TagRow]]:
         """Names after `after` in byte order, each with what it points to. Raises NameUnknown."""
-        return await self._database.read(lambda tx: tags.list_current(tx, _get_id(tx, repository), after, limit))
+        return await self._database.read(
+            lambda tx: tags.list_current(tx, repositories.get_id(tx, repository), after, limit)
+        )
 
     async def list_history(self, repository: RepositoryName, tag: Tag, limit: int) -> list[TagRow]:
         """What the tag pointed to, the latest first. Raises NameUnknown."""
-        return await self._database.read(lambda tx: tags.list_history(tx, _get_id(tx, repository), tag, limit))
+        return await self._database.read(
+            lambda tx: tags.list_history(tx, repositories.get_id(tx, repository), tag, limit)
+        )
 
     async def list_at(self, repository: RepositoryName, tag: Tag, at: int) -> list[TagRow]:
         """What the tag pointed to at an instant (Unix milliseconds): nothing or one. Raises NameUnknown."""
-        return await self._database.read(lambda tx: tags.list_at(tx, _get_id(tx, repository), tag, at)[:1])
+        return await self._database.read(lambda tx: tags.list_at(tx, repositories.get_id(tx, repository), tag, at)[:1])
 
     async def restore(self, repository: RepositoryName, tag: Tag, at: int | None, by: Actor) -> RestoredTag:
         """Point the tag to what it pointed to at the instant `at` (Unix milliseconds), with all that this names.
@@ -53,7 +59,7 @@ class Tags:
         """
 
         def work(tx: Transaction) -> RestoredTag:
-            repository_id = _get_id(tx, repository)
+            repository_id = repositories.get_id(tx, repository)
             before = tags.find_digest(tx, repository_id, tag)
             digest = _find_past(tx, repository_id, tag, at, before)
             manifest_id = manifests.find_stored(tx, repository_id, digest)
@@ -65,13 +71,6 @@ class Tags:
             return RestoredTag(digest, before, revived)
 
         return await self._database.write(work)
-
-
-def _get_id(tx: Transaction, name: RepositoryName) -> int:
-    repository = repositories.find(tx, name)
-    if repository is None:
-        raise NameUnknown(name.value)
-    return repository.id
 
 
 def _find_past(tx: Transaction, repository_id: int, tag: Tag, at: int | None, now: str | None) -> str:

@@ -111,9 +111,16 @@ class Uploads:
                     raise DigestInvalid("the content has another digest: the session has ended, begin a new one")
                 await self._store_blob(session, state, digest, by)
         except UploadUnknown:
-            if await self._database.read(lambda tx: blobs.find(tx, repository, digest)) is None:
+            if not await self._database.write(lambda tx: self._hold(tx, repository, digest)):
                 raise
         self._reach("blob.recorded")
+
+    def _hold(self, tx: Transaction, repository: RepositoryName, digest: Digest) -> bool:
+        """Lease the blob anew: who hears 201 counts on it. False when it is not there, or damaged."""
+        found, right = blobs.find(tx, repository, digest), blobs.find_right(tx, repository, digest)
+        if found is None or found.is_damaged or right is None:
+            return False
+        return blobs.lease(tx, right.repository_id, digest, self._clock() + self._lease)
 
     async def push(self, repository: RepositoryName, digest: Digest, chunk: Chunk, by: Actor) -> None:
         """Store a blob that comes in one request. Raises DigestInvalid, SizeInvalid, StorageFull."""

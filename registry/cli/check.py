@@ -40,7 +40,7 @@ def check(ctx: typer.Context, as_json: AsJson = False, config_file: ConfigFile =
 
     Unknown files are named by no row: a push that was cut off left them, or one
     that runs now made them. They do no harm. Unfinished uploads are pushes that
-    run now or were cut off; their bytes go with their repository.
+    run now or were cut off; their bytes go a week after the last chunk.
 
     Examples:
       entrepot check

@@ -26,7 +26,7 @@ from registry.garbage import Collected
 from registry.identity import Actor
 from registry.metadata.explanations import Due, Fact
 from registry.oci.names import RepositoryName
-from registry.purges import NothingToPurge, Purged
+from registry.purges import Purged
 from storage.digest import Digest
 
 app = typer.Typer(
@@ -157,10 +157,7 @@ def purge(  # noqa: PLR0913 - each is an argument
             facts = opening.change(ctx, config_file, lambda registry, _by: registry.garbage.explain(digest))
             what += _show_places(facts)
         _confirm(what)
-    try:
-        purged = opening.change(ctx, config_file, work)
-    except NothingToPurge as problem:
-        raise Refused(str(problem)) from None
+    purged = opening.change(ctx, config_file, work)
     if as_json:
         print_json({name: getattr(purged, name) for name in Purged.__slots__})
     else:
@@ -182,6 +179,7 @@ async def _collect(registry: Registry, *, ignores_rest: bool) -> tuple[Collected
             doing = "Waiting for what is named by nothing to stay so" if step.is_idle else "Collecting"
             progress.update(task, description=f"{doing}: {show_size(total.bytes)}")
 
+        await registry.garbage.begin_collecting(is_served=opening.is_served(registry.config))
         collected = await registry.garbage.collect(advance, ignores_rest=ignores_rest)
         return collected, await registry.garbage.forecast()
 

@@ -150,7 +150,8 @@ def _differ(stored: Preview, new: Preview) -> list[tuple[str, Fate]]:
     """What the new policy decides otherwise, each with the stored one's verdict."""
     before = {fate.key: fate for fate in list_fates(stored, with_all_tags=True)}
     after = list_fates(new, with_all_tags=True)
-    found = [(before[fate.key].word, fate) for fate in after if before[fate.key].word != fate.word]
+    # What was pushed between the two looks is in one of them only.
+    found = [(old.word, fate) for fate in after if (old := before.get(fate.key)) and old.word != fate.word]
     changed = {fate.image.digest for _, fate in found if not fate.tag}
     return [(word, fate) for word, fate in found if not (fate.tag and fate.image.digest in changed)]
 

@@ -44,7 +44,10 @@ def apply(
         with progressing() as watch:
             return await registry.runs.apply(plan, by, watch("Removing images"))
 
-    typer.echo(show_run(opening.change(ctx, config_file, work)))
+    found = opening.change(ctx, config_file, work)
+    typer.echo(show_run(found))
+    if found.tally.planned:  # another plan or another policy has taken its place
+        raise typer.Exit(1)
 
 
 def runs(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from registry.cli.output import print_hint
 from registry.cli.settings import load_config
 from registry.config import Config, ConfigInvalid
 from registry.errors import RegistryError, Unavailable
+from registry.garbage import OtherWindow
 from registry.identities import IdentityRefused
 from registry.identity import Actor
 from registry.lifecycle.refusals import LifecycleRefused
@@ -65,6 +67,18 @@ def find_listener(config: Config) -> tuple[str, int]:
     return config.host, config.port
 
 
+def is_served(config: Config) -> bool:
+    """Whether a server runs on the embedded database now: it holds the lock."""
+    try:
+        with config.database_path.with_suffix(".lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def refuse_other_user(config: Config, invocation: Invocation) -> None:
     """Files that root makes beside the database are files that its server cannot write. Raises Refused."""
     with explained(config, invocation):
@@ -96,6 +110,7 @@ def explained(config: Config, invocation: Invocation) -> Iterator[None]:
         PasswordInvalid,
         LifecycleRefused,
         NothingToPurge,
+        OtherWindow,
     ) as problem:
         raise Refused(str(problem)) from None
     except PolicyInvalid as problem:

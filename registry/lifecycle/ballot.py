@@ -34,7 +34,7 @@ class Ballot:
         for rule in policy.rules:
             if rule.action is Action.KEEP:
                 self._keep(rule)
-        self.fresh = {digest for digest, image in images.items() if image.is_newborn and now - image.pushed_at < grace}
+        self.fresh = {digest for digest, image in images.items() if image.is_newborn and now - image.shown_at < grace}
         self.unmovable = self.protected.keys() | self.kept.keys() | self.fresh
         self.removals = Removals(self.relations, self.unmovable)
         for rule in policy.rules:

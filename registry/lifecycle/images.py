@@ -48,6 +48,11 @@ class Image:
         return not self.tags and not self.was_tagged
 
     @property
+    def shown_at(self) -> int:
+        """When a client was last told that it is here, by a push, a HEAD or a GET: its index may be on its way."""
+        return max((self.pushed_at, *self.pulls.values()))
+
+    @property
     def removal_key(self) -> tuple[int, bool, str]:
         """Sorts the oldest first. Of images of one instant an index is the newest: it comes after its children."""
         at = self.counted_at if self.archived_at is None else self.archived_at

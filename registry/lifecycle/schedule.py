@@ -16,7 +16,7 @@ def find_next_due(policy: Policy, images: Iterable[Image], now: int, *, grace: i
     it has the verdicts of `now`. A pull can only put it off.
     """
     known = list(images)
-    turns = [image.pushed_at + grace for image in known if grace and image.is_newborn]
+    turns = [image.shown_at + grace for image in known if grace and image.is_newborn]
     for rule in policy.rules:
         if rule.count.kind not in _AGELESS:
             turns += (instant + rule.count.number * DAY + 1 for instant in _list_instants(rule, known, now))

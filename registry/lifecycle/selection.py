@@ -111,8 +111,8 @@ def _stay(ballot: Ballot, image: Image) -> Verdict:
     if not found.is_marked:
         return Verdict(image, Outcome.KEPT, priority, reason)
     if digest in ballot.fresh:
-        age = show_span(ballot.now - image.pushed_at)
-        why = f"but it was pushed only {age} ago, and an index that names it may be on its way"
+        age = show_span(ballot.now - image.shown_at)
+        why = f"but a client was told of it only {age} ago, and an index that names it may be on its way"
         return Verdict(image, Outcome.KEPT, priority, f"{reason}, {why}")
     holder = ballot.removals.list_holders(digest)[0]
     is_subject = holder == image.subject

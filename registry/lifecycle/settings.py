@@ -11,6 +11,7 @@ from registry.lifecycle.patterns import Pattern, PatternInvalid
 _MOST_UNDELETE_DAYS = 3_650
 _MOST_PATTERNS = 50
 _WHOLE = 100  # percent
+_MOST_DIGITS = 9
 
 
 class SettingInvalid(ValueError):
@@ -120,6 +121,6 @@ def _parse_patterns(name: str, text: str) -> tuple[Pattern, ...]:
 def _parse_number(name: str, text: str, least: int, most: int) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:9]) <= most):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and least <= int(text) <= most):
         raise SettingInvalid(f"{name} must be a number from {least} to {most}, not {text!r}")
     return int(text)

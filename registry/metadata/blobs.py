@@ -186,7 +186,7 @@ def take_right(tx: Transaction, repository_id: int, digest: Digest, deed: Deed) 
         at=deed.at,
     )
     if rows:
-        reviews.postpone(tx, "right", reviews.right_key(repository_id, str(digest)), "blob.delete", deed.at)
+        reviews.advance(tx, "right", reviews.right_key(repository_id, str(digest)), "blob.delete", deed.at)
         changes.append(tx, deed, "blob.delete", repository_id, digest=str(digest))
     return bool(rows)
 

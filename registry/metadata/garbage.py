@@ -61,7 +61,7 @@ def remove_manifest(tx: Transaction, manifest_id: int, terms: Terms, tally: Tall
     for blob_digest, child_id in held:
         if blob_digest is not None:
             _end_lease(tx, repository_id, blob_digest, pushed_at + terms.lease)
-            reviews.postpone(tx, "right", reviews.right_key(repository_id, blob_digest), "manifest.end", terms.now)
+            reviews.advance(tx, "right", reviews.right_key(repository_id, blob_digest), "manifest.end", terms.now)
         if child_id is not None:
             reviews.postpone(tx, "manifest", str(child_id), "index.end", terms.now)
     reviews.postpone(tx, "subject", f"{repository_id}:{deleted_at}:{digest}", "manifest.end", terms.now)

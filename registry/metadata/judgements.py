@@ -6,8 +6,8 @@ repository that is marked as deleted goes when its undelete window has ended.
 
 from dataclasses import dataclass, field, replace
 
-from registry.lifecycle.settings import RepositorySettings
 from registry.metadata.database import Transaction
+from registry.metadata.settings import load
 
 _DAY = 24 * 3_600_000  # milliseconds
 _AGAIN = 60_000  # milliseconds
@@ -31,7 +31,7 @@ class Terms:
         """Until when what was deleted can come back; `settings` are the repository's."""
         if self.is_purge:
             return deleted_at
-        days = RepositorySettings.load(settings).undelete_days
+        days = load(settings).undelete_days
         return deleted_at + (self.undelete_days if days is None else days) * _DAY
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from registry.errors import ManifestUnknown
 from registry.identity import Deed
-from registry.metadata import blobs, changes, reviews, tags
+from registry.metadata import blobs, changes, pulls, reviews, tags
 from registry.metadata.database import Row, Transaction
 from registry.oci.manifest import Kind, Manifest, ManifestReference, parse_manifest
 from registry.oci.names import Reference, RepositoryName, Tag
@@ -73,6 +73,7 @@ def list_missing(tx: Transaction, repository_id: int, manifest: Manifest) -> lis
 def put(tx: Transaction, repository_id: int, manifest: Manifest, deed: Deed) -> int:
     """Insert the manifest, or bring a deleted one back, with its references. Returns its id."""
     if found := _find_id(tx, repository_id, manifest.digest):
+        pulls.put(tx, [(found, pulls.PUSHED_AGAIN, deed.at)])
         return found
     row = tx.only(
         "INSERT INTO manifest (repository_id, digest, media_type, size, artifact_type, subject, annotations,"

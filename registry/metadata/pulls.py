@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from registry.metadata.database import Transaction
 
+PUSHED_AGAIN = "push:again"  # in place of an identity: whoever pushes what is there already uses it
+
 
 def put(tx: Transaction, pulls: Iterable[tuple[int, str, int]]) -> None:
     """Record pulls, as triples of manifest id, identity and instant (Unix milliseconds); the latest one stays.

@@ -14,7 +14,7 @@ def purge_manifest(tx: Transaction, manifest_id: int, terms: Terms, tally: Tally
     False when it is gone, or held by a deleted index that can still come back. Raises InUse when it is not deleted.
     """
     row = tx.one("SELECT digest FROM manifest WHERE id = :id", id=manifest_id)
-    if row is not None and not is_there(tx, manifest_id):
+    if row is not None and not is_deleted(tx, manifest_id):
         raise InUse(f"the manifest {row[0]} is not deleted: delete it first", detail={"digest": row[0]})
     waiting, removed = [manifest_id], 0
     for each in waiting:  # grows while it is walked
@@ -49,7 +49,7 @@ def purge_right(
     return ""
 
 
-def is_there(tx: Transaction, manifest_id: int) -> bool:
+def is_deleted(tx: Transaction, manifest_id: int) -> bool:
     """Whether it is deleted, or its repository is, and it is not gone."""
     row = tx.one(
         "SELECT 1 FROM manifest JOIN repository ON repository.id = repository_id WHERE manifest.id = :id"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from registry.errors import NameUnknown
 from registry.identity import Deed
 from registry.lifecycle.settings import RepositorySettings
 from registry.metadata import changes, reviews, settings, tags, uploads
@@ -36,13 +37,27 @@ class Totals:
 _COLUMNS = "id, name, created_at, created_by, cause, settings, deleted_at"
 _HOLDS_SOMETHING = (  # and the collector has not begun to take it
     "emptied_at IS NULL AND (EXISTS (SELECT 1 FROM repository_blob WHERE repository_id = repository.id)"
-    " OR EXISTS (SELECT 1 FROM manifest WHERE repository_id = repository.id))"
+    " OR EXISTS (SELECT 1 FROM manifest WHERE repository_id = repository.id)"
+    " OR settings <> '{}' OR EXISTS (SELECT 1 FROM policy WHERE repository_id = repository.id))"
 )
 
 
 def find(tx: Transaction, name: RepositoryName) -> Repository | None:
     row = tx.one(f"SELECT {_COLUMNS} FROM repository WHERE name = :name AND deleted_at IS NULL", name=name.value)
     return _repository(row) if row else None
+
+
+def get(tx: Transaction, name: RepositoryName) -> Repository:
+    """Raises NameUnknown."""
+    repository = find(tx, name)
+    if repository is None:
+        raise NameUnknown(name.value)
+    return repository
+
+
+def get_id(tx: Transaction, name: RepositoryName) -> int:
+    """Raises NameUnknown."""
+    return get(tx, name).id
 
 
 def find_deleted(tx: Transaction, name: RepositoryName) -> Repository | None:

@@ -42,6 +42,18 @@ def postpone(tx: Transaction, kind: str, key: str, cause: str, due_at: int) -> N
     )
 
 
+def advance(tx: Transaction, kind: str, key: str, cause: str, due_at: int) -> None:
+    """Have it reviewed at `due_at`, or earlier if it is to be earlier: a lease that holds it is in its own row."""
+    tx.run(
+        "INSERT INTO review (kind, key, due_at, cause) VALUES (:kind, :key, :due_at, :cause)"
+        " ON CONFLICT (kind, key) DO UPDATE SET due_at = min(excluded.due_at, due_at), cause = excluded.cause",
+        kind=kind,
+        key=key,
+        due_at=due_at,
+        cause=cause,
+    )
+
+
 def set_due(tx: Transaction, review: Review, due_at: int, attempts: int = 0) -> None:
     """What the collector says of a review that it has looked at."""
     tx.run(

@@ -146,13 +146,13 @@ def find(tx: Transaction, run_id: int) -> Run | None:
     return _run(tx, row) if row else None
 
 
-def find_stopped(tx: Transaction, repository_id: int) -> Run | None:
-    """The run that the brake stopped, if the repository's last one is such."""
+def find_open(tx: Transaction, repository_id: int) -> Run | None:
+    """The repository's last run, if the brake has stopped it or it is applied now, or was cut off."""
     row = tx.one(
         f"SELECT {_COLUMNS} FROM run WHERE repository_id = :id ORDER BY id DESC LIMIT 1",
         id=repository_id,
     )
-    return _run(tx, row) if row and row[7] == Status.STOPPED else None
+    return _run(tx, row) if row and row[7] in {Status.STOPPED, Status.APPLYING} else None
 
 
 def get_status(tx: Transaction, run_id: int) -> Status:

@@ -17,9 +17,17 @@ def end_serving(tx: Transaction) -> None:
     tx.run("UPDATE registry SET is_running = 0")
 
 
-def rest(tx: Transaction, until: int) -> None:
-    """Collect nothing before: after a restore, say."""
-    tx.run("UPDATE registry SET quiet_until = max(quiet_until, :until)", until=until)
+def note_end(tx: Transaction, now: int, quiet: int) -> None:
+    """No server runs. When the last one did not end by itself, nothing is collected for `quiet` milliseconds."""
+    tx.run(
+        "UPDATE registry SET quiet_until = max(quiet_until, :until), is_running = 0 WHERE is_running", until=now + quiet
+    )
+
+
+def get_window(tx: Transaction) -> int | None:
+    """The undelete window in days by which the reviews are due, None before the first."""
+    row = tx.only("SELECT undelete_days FROM registry")
+    return None if row[0] is None else int(row[0])
 
 
 def get_rest(tx: Transaction) -> int:

@@ -7,7 +7,7 @@ from registry.identity import Deed
 from registry.lifecycle.images import Image
 from registry.lifecycle.rules import CountType, Policy
 from registry.lifecycle.verdicts import Outcome
-from registry.metadata import manifests, repositories, tags
+from registry.metadata import manifests, pulls, repositories, tags
 from registry.metadata.database import Transaction
 from registry.metadata.previews import Plan
 from registry.metadata.runs import Step, StepOutcome
@@ -142,15 +142,16 @@ def _is_same(tx: Transaction, step: Step, repository_id: int) -> bool:
 
 
 def _is_pulled(tx: Transaction, manifest_id: int, image: Image, policy: Policy) -> bool:
-    """Whether it was pulled since it was looked at, by one whose pulls count for the policy."""
-    counting = [rule.selection for rule in policy.rules if rule.count.kind in _COUNTS_PULLS]
-    if not counting:
-        return False
+    """Whether it was pushed again since it was looked at, or pulled by one whose pulls count."""
     rows = tx.run("SELECT identity, at FROM pull WHERE manifest_id = :id", id=manifest_id)
+    since = [identity for identity, at in rows if at > image.pulls.get(identity, -1)]
+    if image.is_newborn or pulls.PUSHED_AGAIN in since:  # who was told of it may be about to push what needs it
+        return bool(since)
+    counting = [rule.selection for rule in policy.rules if rule.count.kind in _COUNTS_PULLS]
     return any(
-        at > image.pulls.get(identity, -1)
-        and not all(any(pattern.is_match(identity) for pattern in selection.ignored) for selection in counting)
-        for identity, at in rows
+        not any(pattern.is_match(identity) for pattern in selection.ignored)
+        for identity in since
+        for selection in counting
     )
 
 

@@ -70,7 +70,7 @@ def test_what_is_a_pull(house: House, admins: OwnRepository) -> None:
 
 
 def test_what_is_no_pull(house: House, admins: OwnRepository) -> None:
-    """Neither a push, nor a look at anything else, nor a request that was refused."""
+    """Neither a first push, nor a look at anything else, nor a request that was refused; a push again is a use."""
     content = admins.push_image("v1")
     digest = digest_of(content)
     assert admins.put("v2", content).status == 201
@@ -82,7 +82,7 @@ def test_what_is_no_pull(house: House, admins: OwnRepository) -> None:
     assert stranger.status("manifests/v1") == 401
     everyone = Repository(house, admins.name)
     assert everyone.status("manifests/v1") == 200
-    expect_pulls(house, admins, content, {"anonymous": house.clock.now})
+    expect_pulls(house, admins, content, {"anonymous": house.clock.now, "push:again": house.clock.now})
 
 
 def test_whose_pull_it_is(house: House, admins: OwnRepository) -> None:

@@ -26,7 +26,7 @@ _IMAGES = [
     make_image(_LAYERS[1], [_LAYERS[2], _LAYERS[3], _LAYERS[2]]),
     make_manifest(DOCKER_MANIFEST, config=_LAYERS[3].descriptor, layers=describe(_LAYERS[:2])),
 ]
-_AS_BLOB = Content(LAYER_TYPE, _IMAGES[0].content)  # BuildKit pushes manifests as blobs
+AS_BLOB = Content(LAYER_TYPE, _IMAGES[0].content)  # BuildKit pushes manifests as blobs
 _INDEXES = [
     make_index(_IMAGES[:1]),
     make_index([_IMAGES[1], _IMAGES[2]]),
@@ -48,5 +48,6 @@ REFERRERS = [
     make_manifest(UNKNOWN_TYPE, layers=describe([_LAYERS[3]]), subject=_INDEXES[0].descriptor),
 ]
 
-BLOBS = [*_LAYERS, _AS_BLOB]
+CACHE = _INDEXES[0]
+BLOBS = [*_LAYERS, AS_BLOB, make_blob("nothing names it")]
 MANIFESTS = [*_IMAGES, *_INDEXES, *_OTHERS, *REFERRERS]

@@ -106,33 +106,48 @@ class Repository(Deletable):
 
     def tell(self, digest: str, until: int) -> None:
         """A client is told that the blob is there."""
-        right = self.rights.setdefault(digest, Right())
-        right.restore()
+        self.give(digest)
+        right = self.rights[digest]
         right.told_until = max(right.told_until, until)
+
+    def give(self, digest: str) -> None:
+        """The blob is there, or there again: what waited for it holds it."""
+        right = self.rights.setdefault(digest, Right(deleted_at=0))
+        if right.is_visible:
+            return
+        right.restore()
+        for one in self.manifests.values():
+            blobs, children = named_by(one.content)
+            if digest in (blobs | children) - one.children:
+                one.blobs.add(digest)
 
     def set_tag(self, tag: str, digest: str) -> None:
         self.tags[tag] = digest
         self.closed.pop(tag, None)
 
     def push(self, manifest: Content, now: int) -> None:
-        """Its parts are here: children are sought as manifests, then as blobs."""
+        """Children are sought as manifests, then as blobs; what is not here is waited for."""
         digest = str(manifest.digest)
         if self.sees(digest):
             return
         blobs, children = named_by(manifest)
         stored = Stored(content=manifest, pushed_at=now)
         stored.children = {child for child in children if self.sees(child)}
-        stored.blobs = blobs | (children - stored.children)
+        named = blobs | (children - stored.children)
+        stored.blobs = {blob for blob in named if self.may_have(blob)} if not demands(manifest) else named
         for blob in stored.blobs:
-            self.rights.setdefault(blob, Right()).restore()
+            self.give(blob)
         self.manifests[digest] = stored
         self.join_parents(digest)
 
+    def may_have(self, digest: str) -> bool:
+        return digest in self.rights and self.rights[digest].is_visible
+
     def join_parents(self, digest: str) -> None:
-        """What took it for a blob holds it as a manifest from now on."""
+        """What took it for a blob, or waited for it, holds it as a manifest from now on."""
         for one in self.manifests.values():
-            if digest in one.blobs and digest in named_by(one.content)[1]:
-                one.blobs.remove(digest)
+            if digest in named_by(one.content)[1]:
+                one.blobs.discard(digest)
                 one.children.add(digest)
 
     def delete_manifest(self, digest: str, now: int) -> None:
@@ -147,8 +162,8 @@ class Repository(Deletable):
             stored.restore()
             stored.was_held = True
             self.join_parents(digest)
-        for blob in stored.blobs:
-            self.rights[blob].restore()
+        for blob in sorted(stored.blobs):
+            self.give(blob)
         for child in stored.children:
             self.restore_manifest(child)
 
@@ -158,6 +173,15 @@ class Repository(Deletable):
         Deletable.lapse(self, now, window)
         for part in (*self.rights.values(), *self.manifests.values()):
             part.lapse(now, window)
+        for one in self.manifests.values():
+            if one.has_lapsed:
+                self.end_leases(one)
+
+    def end_leases(self, ended: Stored) -> None:
+        """Those of the push that brought the manifest, and of all that came before it."""
+        for blob in ended.blobs & self.rights.keys():
+            if self.rights[blob].told_until <= ended.pushed_at + LEASE:
+                self.rights[blob].told_until = 0
 
     def note_holders(self) -> None:
         """See which manifests a tag or an index holds, in case their subject ends meanwhile."""

@@ -14,7 +14,7 @@ from registry.metadata import reviews
 from registry.server import serve
 
 AT_ONCE = Windows(undelete_days=0, lease=0, settle=0, quiet=0)
-_PAUSE = 0.005  # seconds after a look that found nothing
+_PAUSE = 0.05  # seconds after a look that found nothing: without it no push would ever be fast enough
 
 
 async def collect(config: Config) -> None:

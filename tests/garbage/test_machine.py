@@ -1,20 +1,21 @@
 """Any sequence of pushes, deletes, restores, time and collection: what was promised is there, and at the end no more.
 
-`ENTREPOT_EXAMPLES` sets how many sequences are tried.
+`GARBAGE_EXAMPLES` sets how many sequences are tried.
 """
 
 import contextlib
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from registry.errors import ManifestBlobUnknown, ManifestUnknown, UploadUnknown
-from tests.garbage.content import BLOBS, MANIFESTS, REFERRERS
+from tests.garbage.content import AS_BLOB, BLOBS, CACHE, MANIFESTS, REFERRERS
 from tests.garbage.oracle import LEASE, Repository, demands, named_by, subject_of
 from tests.garbage.watch import Killed, Watch, named_in
-from tests.garbage.yard import DAY, HOUR, SECOND, WINDOWS
+from tests.garbage.yard import DAY, HOUR, SECOND, SETTLE, WINDOWS
 from tests.scenarios.images import Content
 from tests.scenarios.model import SessionModel
 
@@ -66,8 +67,14 @@ class GarbageMachine(Watch):
     def push_referrer(self, name: str, manifest: Content, with_subject: bool, tag: str) -> None:
         subject = next((one for one in MANIFESTS if str(one.digest) == subject_of(manifest)), None)
         if subject and with_subject:
-            self.push_whole(name, subject, tag)
-        self.push_whole(name, manifest, "")
+            self.push_whole(name, subject, "")
+        self.push_whole(name, manifest, tag)
+
+    @rule(name=names)
+    def push_cache(self, name: str) -> None:
+        """As BuildKit does: an index whose child is a blob, unless it is a manifest here."""
+        self.push_blob(name, AS_BLOB, False)
+        self.push_manifest(name, CACHE, "")
 
     @rule(choice=choices, tag=tags)
     def push_manifest_again(self, choice: int, tag: str) -> None:
@@ -80,7 +87,7 @@ class GarbageMachine(Watch):
         repository = self.oracle.find(name) or Repository(name=name)
         parts = set.union(*named_by(manifest))
         sure = {part for part in parts if repository.sees(part) or repository.must_have(part, self.clock.now)}
-        if not demands(manifest) and sure != parts:
+        if not demands(manifest) and any(map(repository.may_have, parts - sure)):
             return  # what it would hold is the collector's to say
         problem = self.attempt(self.yard.push_manifest(name, manifest, tag))
         if isinstance(problem, ManifestBlobUnknown):
@@ -146,6 +153,24 @@ class GarbageMachine(Watch):
         if not parents:
             assert problem is None
             repository.delete_manifest(digest, self.clock.now)
+
+    @rule(choice=choices)
+    def delete_from_the_top(self, choice: int) -> None:
+        """A manifest that nothing holds, then what only it held."""
+        known = [
+            (one, digest) for one in self.oracle.visible() for digest, _ in one.visible() if not one.parents(digest)
+        ]
+        if not known:
+            return
+        repository, top = known[choice % len(known)]
+        waiting = [top]
+        while waiting:
+            digest = waiting.pop()
+            if repository.sees(digest) and not repository.parents(digest):
+                stored = repository.manifests[digest]
+                self.run(self.yard.delete_manifest(repository.name, stored.content.digest))
+                repository.delete_manifest(digest, self.clock.now)
+                waiting += sorted(stored.children)
 
     @rule(choice=choices)
     def untag(self, choice: int) -> None:
@@ -247,16 +272,27 @@ class GarbageMachine(Watch):
             self.run(self.yard.registry.garbage.step())
         self.see_what_ended()
 
-    @rule()
-    def collect(self) -> None:
+    @rule(is_early=st.booleans())
+    def collect(self, is_early: bool) -> None:
+        """To look early at what is to be looked at later changes nothing but that."""
+        if is_early:
+            self.run(self.yard.hasten())
         self.run(self.yard.collect())
         self.see_what_ended()
 
-    @rule(milliseconds=st.sampled_from(TIMES))
-    def pass_time_and_collect(self, milliseconds: int) -> None:
+    @rule()
+    def collect_all_that_may_go(self) -> None:
+        """At this instant, but for a minute."""
+        for milliseconds in (SETTLE, 0):
+            self.collect(is_early=True)
+            self.pass_time(milliseconds)
+            self.oracle.lapse(self.clock.now)
+
+    @rule(milliseconds=st.sampled_from(TIMES), is_early=st.booleans())
+    def pass_time_and_collect(self, milliseconds: int, is_early: bool) -> None:
         self.pass_time(milliseconds)
         self.oracle.lapse(self.clock.now)
-        self.collect()
+        self.collect(is_early)
 
     @rule(point=st.sampled_from(["garbage.removed", "garbage.discarded", ""]), days=st.sampled_from([7, 1, 0]))
     def crash(self, point: str, days: int) -> None:
@@ -281,9 +317,11 @@ class GarbageMachine(Watch):
         self.open(self.oracle.days)
 
 
+EXAMPLES = int(os.environ.get("GARBAGE_EXAMPLES", "50"))
+pytestmark = pytest.mark.timeout(60 + 5 * EXAMPLES)  # seconds: ten times what it takes
 TestGarbageMachine = GarbageMachine.TestCase
 TestGarbageMachine.settings = settings(
-    max_examples=int(os.environ.get("ENTREPOT_EXAMPLES", "50")),
+    max_examples=EXAMPLES,
     stateful_step_count=40,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to make a failure smaller takes minutes: by hand, then

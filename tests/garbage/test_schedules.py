@@ -20,7 +20,7 @@ from tests.scenarios.images import Content, make_blob, make_image, make_index
 pytestmark = pytest.mark.anyio
 
 Work: TypeAlias = Coroutine[Any, Any, object]
-LEAST_ORDERS, MOST_ORDERS = 4, 4_000
+LEAST_ORDERS, MOST_ORDERS = 2, 4_000
 
 
 @dataclass(frozen=True, slots=True)

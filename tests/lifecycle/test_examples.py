@@ -159,7 +159,7 @@ def test_what_was_just_pushed_stays() -> None:
     verdicts = select_expired(read_policy("ANY1 C1"), images, NOW, grace=60 * 60 * 1000)
     assert show_acted(verdicts) == "A@1 X@1"
     reasons = {verdict.image.digest: verdict.reason for verdict in verdicts}
-    assert "was pushed only 28 minutes 48 seconds ago" in reasons["s"]
+    assert "was told of it only 28 minutes 48 seconds ago" in reasons["s"]
     assert show_acted(select_expired(read_policy("ANY1 C1"), images, NOW)) == "A@1 X@1 s@1"
 
 

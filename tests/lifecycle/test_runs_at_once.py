@@ -19,7 +19,7 @@ class Cut(Exception):
 
 
 def cut(behind: int, _total: int) -> None:
-    if behind == 50:
+    if behind == 20:
         raise Cut
 
 
@@ -32,15 +32,15 @@ async def test_run_that_was_cut_off(stage: Stage, is_resumed: bool) -> None:
     with pytest.raises(Cut):
         await stage.runs.run(NAME, OPERATOR, cut)
     run, _ = await stage.runs.show(1)
-    assert (run.status, run.tally.done) == (Status.APPLYING, 50)
+    assert (run.status, run.tally.done) == (Status.APPLYING, 20)
     if is_resumed:
         run = await stage.runs.apply(1, OPERATOR, stage.advance)
         assert (run.status, run.tally.done) == (Status.APPLIED, 120)
-        assert stage.advances[0] == (50, 120)
+        assert stage.advances[0] == (20, 120)
     else:
         later = await stage.runs.run(NAME, OPERATOR, stage.advance)
         assert later
-        assert (later.id, later.tally.done) == (2, 70)
+        assert (later.id, later.tally.done) == (2, 100)
         assert (await stage.runs.show(1))[0].status is Status.SUPERSEDED
     assert await stage.visible() == ([], [])
 

@@ -34,7 +34,8 @@ WHOLE_TABLES = {
     "DELETE FROM signing_key WHERE retired_at <= :until RETURNING 1",
     "DELETE FROM signing_key RETURNING 1",
     "UPDATE registry SET is_running = 0",
-    "UPDATE registry SET quiet_until = max(quiet_until, :until)",
+    "UPDATE registry SET quiet_until = max(quiet_until, :until), is_running = 0 WHERE is_running",
+    "SELECT undelete_days FROM registry",
     (
         "UPDATE registry SET quiet_until = CASE WHEN is_running THEN max(quiet_until, :until) ELSE quiet_until END,"
         " is_running = 1"

@@ -1,6 +1,8 @@
 """Minutes of pushes against a server that is killed at random moments: nothing acknowledged may be lost.
 
-Run as `python -m tests.soak.run --minutes 10`. Ends with exit status 1 at the first fault, and keeps the directory.
+Then as many minutes of pushes and pulls beside a collector that waits for nothing; both are killed now and then, and at
+the end no byte may be left that nothing names. Run as `python -m tests.soak.run --minutes 10`. Ends with exit status 1
+at the first fault, and keeps the directory.
 """
 
 import argparse
@@ -13,11 +15,13 @@ import threading
 import time
 from pathlib import Path
 
+from tests.garbage.load import Load
 from tests.kill import running, workload
 from tests.kill.history import History
 from tests.kill.verification import find_faults
 
 _LONGEST_LIFE = 6  # seconds until a kill
+_SECONDS_BETWEEN_KILLS = 10
 
 
 def main() -> int:
@@ -26,22 +30,36 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
     options = arguments.parse_args()
     print(f"seed {options.seed}")
-    chance = random.Random(options.seed)  # noqa: S311 - a schedule, not a secret
     folder = Path(tempfile.mkdtemp(prefix="entrepot-soak-"))
+    for load in (_push_and_kill_again, _collect):
+        if faults := load(folder, options.seed, options.minutes * 60):
+            print(*faults, sep="\n")
+            print(f"the directory is left for you to look at: {folder}")
+            return 1
+    shutil.rmtree(folder)
+    print("all passed, 0 failed")
+    return 0
+
+
+def _push_and_kill_again(folder: Path, seed: int, seconds: float) -> list[str]:
+    chance = random.Random(seed)  # noqa: S311 - a schedule, not a secret
     history = History()
-    end = time.monotonic() + options.minutes * 60
+    end = time.monotonic() + seconds
     kills = 0
     while time.monotonic() < end:
         _push_and_kill(folder, history, chance.uniform(0.2, _LONGEST_LIFE))
         kills += 1
         if faults := _faults_after_restart(folder, history):
-            print(*faults, sep="\n")
-            print(f"{kills} kills; the directory is left for you to look at: {folder}")
-            return 1
+            return faults
         print(f"{kills} kills, {len(history.log)} answers compared", flush=True)
-    shutil.rmtree(folder)
-    print(f"{kills} passed, 0 failed")
-    return 0
+    return []
+
+
+def _collect(folder: Path, seed: int, seconds: float) -> list[str]:
+    load = Load(folder / "collected", seed)
+    faults = load.run(seconds, _SECONDS_BETWEEN_KILLS)
+    print(", ".join(f"{count} {what}" for what, count in sorted(load.shelf.counts.items())), flush=True)
+    return faults
 
 
 def _push_and_kill(folder: Path, history: History, life: float) -> None:
