@@ -134,7 +134,9 @@ class BlobDamaged(RegistryError):
     """A 404, so that a client that asks before it pushes brings the bytes again."""
 
     code, status = "BLOB_UNKNOWN", 404
-    message = "the blob's bytes are missing or damaged in the store: push it again to repair it"
+    message = (
+        "the blob's bytes are missing or damaged in the store: push it again to repair it, perhaps under another tag"
+    )
 
     def __init__(self, digest: str) -> None:
         super().__init__(detail={"digest": digest})

@@ -53,7 +53,8 @@ class Windows:
 class Collected:
     """What was removed for good, and how many bytes that frees; `failed` is put off, the log says why.
 
-    `rests_until` is when the collector may work again (Unix milliseconds), if it did nothing for that reason.
+    `rests_until` is when the collector may work again (Unix milliseconds), if it did nothing for that reason;
+    `waits_until` is until when it waits for what it has condemned.
     """
 
     manifests: int = 0
@@ -66,6 +67,7 @@ class Collected:
     discarded: int = 0
     failed: int = 0
     rests_until: int | None = None
+    waits_until: int | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -77,7 +79,7 @@ class Collected:
         return Collected(**sums, rests_until=other.rests_until)
 
 
-_COUNTS = tuple(name for name in Collected.__slots__ if name != "rests_until")
+_COUNTS = tuple(name for name in Collected.__slots__ if not name.endswith("_until"))
 
 
 class Garbage:
@@ -157,6 +159,7 @@ class Garbage:
             if step.rests_until is not None or settled_at is None:
                 return total
             waited += 1
+            advance(Collected(waits_until=settled_at))
             await asyncio.sleep(max(0, settled_at - self._clock()) / 1000)
 
     async def discard(self, keys: list[str] | None = None) -> Collected:

@@ -51,8 +51,8 @@ class Purges:
         rights = await self._database.read(lambda tx: explanations.list_rights(tx, str(digest)))
         if visible := sorted({name for _, name, is_visible in manifests if is_visible}):
             raise InUse(
-                f"{digest} is not deleted: it is in {', '.join(visible)}. Delete it there first (entrepot manifest"
-                f" delete {visible[0]} {digest})",
+                f"{digest} is not deleted: it is in {', '.join(visible)}. Delete it there first: "
+                + "; ".join(f"entrepot manifest delete {name} {digest}" for name in visible),
                 detail={"repositories": visible},
             )
         if not manifests and not rights:

@@ -121,13 +121,14 @@ class Scrub:
         now = self._clock()
         blob = await self._database.read(lambda tx: scrubs.find_next(tx, now - rest))
         if blob is None:
+            self.damaged = await self._database.read(scrubs.count_damaged)
             return None
         try:
             damage = await self._record(blob, await self._look_at(blob), SCRUBBER)
         except (ForeignStore, OSError) as problem:
             raise Unavailable(str(problem)) from problem
+        self.damaged = await self._database.read(scrubs.count_damaged)
         if damage:
-            self.damaged += 1
             breaks = damage.describe()
             log.error("blob damaged", digest=damage.digest, key=blob.key, problem=damage.problem, breaks=breaks)
         return Step(blob.size, damage)

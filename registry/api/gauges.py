@@ -32,4 +32,6 @@ class RemovalGauges(Collector):
             "entrepot_collector_overdue_seconds", "By how much the oldest review is overdue", self._garbage.overdue
         )
         yield CounterMetricFamily("entrepot_drift", "Garbage that no review knew of", value=self._drift.found)
-        yield CounterMetricFamily("entrepot_blobs_damaged", "Damaged blobs that were found", value=self._scrub.damaged)
+        yield GaugeMetricFamily(
+            "entrepot_blobs_damaged", "Blobs known to be damaged, at the last scrub", self._scrub.damaged
+        )

@@ -16,6 +16,7 @@ from registry.cli.options import AsJson, ConfigFile
 from registry.cli.output import (
     exact_instant,
     make_console,
+    print_hint,
     print_json,
     print_table,
     show_count,
@@ -66,8 +67,8 @@ def collect(
     """Remove for good what is deleted and past its undelete window, and blobs that nothing names.
 
     The server does the same by itself (see ENTREPOT_COLLECTOR), and both may run
-    at once, beside pushes and pulls. What is named by nothing goes when that is
-    still so a minute later: this waits for it. Afterwards it shows what else waits.
+    at once, beside pushes and pulls. What is part of no image goes when that
+    is still so a minute later: this waits for it. Afterwards it shows what else waits.
 
     After a server that was killed the collector rests for ten minutes, because
     some clients may have been told of blobs that they are about to use: then it
@@ -152,6 +153,8 @@ def purge(  # noqa: PLR0913 - each is an argument
       entrepot garbage purge --run 12
     """
     what, work = _choose(digest, repository, run)
+    if run is not None:  # before anybody is asked about one that is not there
+        opening.change(ctx, config_file, lambda registry, _by: registry.runs.show(run))
     if not is_confirmed:
         if digest is not None:  # as a change, to ask nobody who may not make it
             facts = opening.change(ctx, config_file, lambda registry, _by: registry.garbage.explain(digest))
@@ -162,6 +165,11 @@ def purge(  # noqa: PLR0913 - each is an argument
         print_json({name: getattr(purged, name) for name in Purged.__slots__})
     else:
         typer.echo(_sum_up_purge(purged))
+        if repository and not (purged.manifests or purged.rights or purged.kept):
+            print_hint(
+                f"Nothing is deleted in {repository}. Deleting a tag leaves its manifest:"
+                f" `entrepot manifest list {repository} --untagged` shows those"
+            )
     if purged.kept:
         raise typer.Exit(1)
 
@@ -176,7 +184,11 @@ async def _collect(registry: Registry, *, ignores_rest: bool) -> tuple[Collected
         def advance(step: Collected) -> None:
             nonlocal total
             total += step
-            doing = "Waiting for what is named by nothing to stay so" if step.is_idle else "Collecting"
+            doing = "Collecting"
+            if step.waits_until is not None:
+                doing = f"Waiting until {show_instant(step.waits_until)} for what is part of no image to stay so"
+                if not console.is_terminal:
+                    print_hint(doing)
             progress.update(task, description=f"{doing}: {show_size(total.bytes)}")
 
         await registry.garbage.begin_collecting(is_served=opening.is_served(registry.config))

@@ -12,6 +12,7 @@ from registry.metadata.judgements import (
     judge_right,
     judge_upload,
 )
+from registry.metadata.reviews import right_key
 
 _MOST_USES = 10  # that one fact names
 _PAGE = 500
@@ -131,7 +132,13 @@ def _list_rights(tx: Transaction, digest: str, terms: Terms) -> Iterator[Fact]:
             limit=_MOST_USES,
         )
         uses = tuple(f"manifest {row[0]}" for row in manifests)
-        yield _fact(name, "blob", judge_right(tx, repository_id, digest, terms), uses)
+        judgement = judge_right(tx, repository_id, digest, terms)
+        due = tx.one(
+            "SELECT due_at FROM review WHERE kind = 'right' AND key = :key", key=right_key(repository_id, digest)
+        )
+        if due and judgement.at is not None:  # it is condemned when somebody looks, and settles from then on
+            judgement = replace(judgement, at=max(judgement.at, due[0]))
+        yield _fact(name, "blob", judgement, uses)
 
 
 def _fact(repository: str, kind: str, judgement: Judgement, uses: tuple[str, ...]) -> Fact:

@@ -98,13 +98,17 @@ def judge_right(tx: Transaction, repository_id: int, digest: str, terms: Terms) 
         return replace(kept, size=size)
     # Only what is not deleted: whoever was told that it is there may have been told since that it is not.
     if deleted_at is None and not terms.is_purge and (end := _ahead(lease_until, terms)):
-        return Judgement("is named by nothing yet, and a push was told that it is there", end, size=size)
+        return Judgement(
+            "is part of no image yet, and is kept because a client that pushes was told that it is there",
+            end,
+            size=size,
+        )
     # A: HEAD finds the blob named and notes a lease in memory. B: the last manifest that names it goes. A's lease is
     # written within a second, and B's work waits longer than that before it looks again.
     since = terms.now if condemned_at is None else condemned_at
     is_settled = since + terms.settle <= terms.now
     return Judgement(
-        "is named by nothing" if is_settled else "is named by nothing: it goes unless something names it before",
+        "is part of no image" if is_settled else "is part of no image, and goes if that stays so",
         max(since + terms.settle, terms.now),
         condemns=True,
         size=size,

@@ -72,9 +72,11 @@ def list_deleted_manifests(tx: Transaction, repository_id: int, after: int, limi
 
 
 def list_deleted_rights(tx: Transaction, repository_id: int) -> list[str]:
-    """Digests of the blobs that were deleted from the repository."""
+    """Digests of the blobs that were deleted from the repository, or that what was removed has left behind."""
     rows = tx.run(
-        "SELECT digest FROM repository_blob WHERE repository_id = :id AND deleted_at IS NOT NULL", id=repository_id
+        "SELECT digest FROM repository_blob WHERE repository_id = :id"
+        " AND (deleted_at IS NOT NULL OR condemned_at IS NOT NULL)",
+        id=repository_id,
     )
     return [row[0] for row in rows]
 

@@ -52,6 +52,11 @@ def measure(tx: Transaction) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+def count_damaged(tx: Transaction) -> int:
+    """How many blobs are marked as damaged."""
+    return int(tx.only("SELECT count(*) FROM blob WHERE damaged_at IS NOT NULL")[0])
+
+
 def note_whole(tx: Transaction, blob: ScrubbedBlob, now: int) -> None:
     """The copy under the blob's key is what it should be, and nobody has said otherwise."""
     tx.run(

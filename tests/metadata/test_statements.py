@@ -46,6 +46,7 @@ WHOLE_TABLES = {
     "SELECT policy_sequence FROM registry",
     # For `entrepot scrub`, which reads every blob, and for `garbage explain`, which asks every repository.
     "SELECT count(*), coalesce(sum(size), 0) FROM blob",
+    "SELECT count(*) FROM blob WHERE damaged_at IS NOT NULL",  # an index of the damaged ones alone
     (
         "SELECT manifest.id, name, manifest.deleted_at IS NULL AND repository.deleted_at IS NULL FROM manifest"
         " JOIN repository ON repository.id = manifest.repository_id WHERE manifest.digest = :digest"

@@ -10,6 +10,7 @@ ALTER TABLE repository ADD COLUMN emptied_at INTEGER;           -- its removal h
 ALTER TABLE blob ADD COLUMN damaged_at INTEGER;                -- other bytes were found: they are not served
 ALTER TABLE blob ADD COLUMN scrubbed_at INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX blob_scrubbed ON blob (scrubbed_at);
+CREATE INDEX blob_damaged ON blob (digest) WHERE damaged_at IS NOT NULL;
 
 -- A client was told that the blob is there: until then it stays although nothing names it.
 ALTER TABLE repository_blob ADD COLUMN lease_until INTEGER NOT NULL DEFAULT 0;
