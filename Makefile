@@ -40,8 +40,9 @@ image-test: .venv/dev ## build the image on a base of its own, run it read-only,
 image: ## build the container image (needs a container builder)
 	docker build --build-arg REVISION=$$(git rev-parse HEAD) -t entrepot .
 
-soak: .venv/dev ## ten minutes of pushes, pulls and kills
+soak: .venv/dev ## twenty minutes of pushes, pulls, kills and collection, and a long search for histories that lose content
 	$(BIN)/python -m tests.soak.run --minutes 10
+	GARBAGE_EXAMPLES=1500 $(BIN)/pytest -q tests/garbage/test_machine.py
 
 benchmark: .venv/dev ## what access control, lifecycle runs and the collector cost, as ratios (steadier with wrk)
 	$(BIN)/python -m benchmarks.auth_cost

@@ -76,11 +76,14 @@ class Audit:
 
         if refusals or uses:
             try:
-                await self._database.write(work)
+                await self._database.write(work, adds=bool(refusals))  # nobody fills up the reserve by being refused
             except BaseException:  # written twice is better than never
                 self._keep(refusals)
                 raise
-        await self._show()
+            finally:
+                await self._show()
+        else:
+            await self._show()
 
     async def list_after(self, sequence: int, since: int, limit: int) -> list[Change]:
         """Changes and refusals after a sequence number and not before `since` (Unix milliseconds)."""

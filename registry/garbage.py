@@ -104,24 +104,24 @@ class Garbage:
 
         await self._database.write(work)
 
-    async def begin_collecting(self, *, is_served: bool) -> None:
+    async def begin_collecting(self, *, is_served: bool, goes_ahead: bool) -> None:
         """Before a command collects: beside a server only by the same window, else as a server begins.
 
-        Raises OtherWindow.
+        Raises OtherWindow, also for a shorter one than the last server's, unless it `goes_ahead`.
         """
         now, days = self._clock(), self._windows.undelete_days
 
         def work(tx: Transaction) -> int | None:
-            if is_served:
-                return serving.get_window(tx)
-            serving.note_end(tx, now, self._windows.quiet)
-            return days
+            if not is_served:
+                serving.note_end(tx, now, self._windows.quiet)
+            return serving.get_window(tx)
 
         window = await self._database.write(work)
-        if window is not None and window != days:
+        if window is not None and window != days and (is_served or (window > days and not goes_ahead)):
+            otherwise = "" if is_served else ". --now goes ahead without that"
             raise OtherWindow(
                 f"the server was started with ENTREPOT_UNDELETE_DAYS={window}, and this command has {days}:"
-                " give both the same settings (ENTREPOT_CONFIG names a file for both)"
+                f" give both the same settings (ENTREPOT_CONFIG names a file for both){otherwise}"
             )
 
     async def end_serving(self) -> None:
@@ -245,10 +245,12 @@ class Garbage:
 
 
 def _review_all(tx: Transaction, due: list[Review], terms: Terms) -> Collected:
-    tally = Tally()
+    tally, reviewed = Tally(), 0
     for review in due:
-        garbage.review(tx, review, terms, tally)
-    return replace(count(tally), reviewed=len(due))
+        if tally.rows < garbage.MOST_ROWS:
+            garbage.review(tx, review, terms, tally)
+            reviewed += 1
+    return replace(count(tally), reviewed=reviewed)
 
 
 def count(tally: Tally) -> Collected:

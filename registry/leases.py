@@ -9,9 +9,11 @@ from registry.metadata.database import Database, Transaction
 from registry.oci.names import RepositoryName
 from storage.digest import Digest
 
+_GRAIN = 60_000  # milliseconds: a blob that is asked for all day costs a write a minute, together with others
+
 
 class Leases:
-    """A lease lasts `length` milliseconds. Of a blob that a manifest names it is only noted, for the next `flush`."""
+    """A lease lasts `length` milliseconds. Of a blob that is safe for now it is only noted, for the next `flush`."""
 
     def __init__(self, database: Database, clock: Clock, length: int) -> None:
         self._database = database
@@ -25,17 +27,16 @@ class Leases:
         if right is None:
             raise BlobUnknown(str(digest))
         until = self._clock() + self._length
-        enough = until - self._length // 2  # a blob that is asked for all day costs two writes a day
-        if right.lease_until >= enough and not right.is_condemned:
-            return
-        if right.is_named and not right.is_condemned:
-            self._note((right.repository_id, digest), until, enough)
-        else:
+        is_short = right.lease_until < until - self._length // 2
+        if right.is_condemned or (is_short and not right.is_named):
             # A looks and finds it, B removes it, A says that it is there: so A's lease is a write, which B's removal
             # comes before or after. On a full disk nobody can push anyway.
             with contextlib.suppress(StorageFull):
                 if not await self._database.write(lambda tx: blobs.lease(tx, right.repository_id, digest, until)):
                     raise BlobUnknown(str(digest))
+        elif right.lease_until < until - min(_GRAIN, self._length // 2):
+            # Also one that is long enough: the end of what names it ends the leases from before its push.
+            self._noted[right.repository_id, digest] = until
 
     async def flush(self) -> None:
         """Write what was noted."""
@@ -51,7 +52,3 @@ class Leases:
             except RegistryError:
                 self._noted = noted | self._noted
                 raise
-
-    def _note(self, right: tuple[int, Digest], until: int, enough: int) -> None:
-        if self._noted.get(right, 0) < enough:
-            self._noted[right] = until

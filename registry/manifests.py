@@ -1,4 +1,4 @@
-"""Manifests, with the tags that point to them: put, get, delete; and the referrers of a subject."""
+"""Manifests, with the tags that point to them: put, get, list, delete; and the referrers of a subject."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from registry.errors import (
 from registry.identity import Actor, Clock, Deed
 from registry.metadata import manifests, repositories, tags
 from registry.metadata.database import Database, Transaction
-from registry.metadata.manifests import Referrer, StoredManifest
+from registry.metadata.manifests import ListedManifest, Referrer, StoredManifest
 from registry.oci.manifest import Kind, Manifest, parse_manifest
 from registry.oci.names import Reference, RepositoryName, Tag
 from registry.oci.preconditions import NO_PRECONDITIONS, Preconditions
@@ -110,6 +110,17 @@ class Manifests:
             raise ManifestUnknown(str(reference))
         return manifest
 
+    async def list_page(
+        self, repository: RepositoryName, after: str, limit: int, *, is_deleted: bool = False, is_untagged: bool = False
+    ) -> list[ListedManifest]:
+        """Those after the digest `after`, by digest: the visible ones or those that are deleted. Raises NameUnknown."""
+
+        def work(tx: Transaction) -> list[ListedManifest]:
+            repository_id = repositories.get_id(tx, repository)
+            return manifests.list_page(tx, repository_id, after, limit, is_deleted=is_deleted, is_untagged=is_untagged)
+
+        return await self._database.read(work)
+
     async def delete(
         self,
         repository: RepositoryName,
@@ -117,14 +128,14 @@ class Manifests:
         preconditions: Preconditions,
         by: Actor,
         permission: Permission,
-    ) -> None:
-        """A tag: remove only the tag. A digest: the manifest and its tags.
+    ) -> int:
+        """A tag: remove only the tag. A digest: the manifest and its tags. Returns when, in Unix milliseconds.
 
         Raises ManifestUnknown, ConditionFailed, Denied, also for what is protected; InUse for the child of an index.
         """
         _refuse_forbidden_delete(reference, permission)
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> int:
             found = repositories.find(tx, repository)
             manifest = manifests.find(tx, repository, reference)
             if not preconditions.hold(manifest.digest if manifest else None):
@@ -137,8 +148,9 @@ class Manifests:
             else:
                 self._refuse_child(tx, manifest)
                 manifests.mark_deleted(tx, found.id, manifest, deed)
+            return deed.at
 
-        await self._database.write(work)
+        return await self._database.write(work)
 
     async def restore(self, repository: RepositoryName, digest: Digest, by: Actor) -> list[str]:
         """Bring a deleted manifest back, with all that it names. Returns those that were hidden, it and its children.

@@ -155,6 +155,9 @@ class Purges:
         terms = self._terms()
         held: list[int] = []
         for manifest_id in part:
+            if tally.rows >= garbage.MOST_ROWS:
+                held.append(manifest_id)
+                continue
             try:
                 is_gone = purges.purge_manifest(tx, manifest_id, terms, tally, Deed(by, terms.now))
             except InUse:

@@ -13,7 +13,7 @@ from registry.errors import ManifestUnknown, NameUnknown
 from registry.identity import Actor, Clock, Deed
 from registry.lifecycle.preview import Preview
 from registry.lifecycle.refusals import PolicyChanged, PolicyUnknown, RunEnded, RunUnknown
-from registry.metadata import policies, previews, repositories, runs, steps
+from registry.metadata import changes, policies, previews, repositories, runs, steps
 from registry.metadata.database import Database, Transaction
 from registry.metadata.previews import Plan, Terms
 from registry.metadata.repositories import Repository
@@ -135,19 +135,9 @@ class Runs:
     async def undo(self, run_id: int, by: Actor, advance: Advance) -> Undone:
         """Give back what the run took, as far as it is still there. What is lost now can be tried again.
 
-        Raises RunUnknown, RunEnded, NameUnknown.
+        A run is undone as soon as something is back. Raises RunUnknown, RunEnded, NameUnknown.
         """
-
-        def begin(tx: Transaction) -> Run:
-            run = _get_run(tx, run_id)
-            if not run.tally.done:
-                raise RunEnded(f"run {run_id} is {run.status}, and nothing that it took is left to be given back")
-            if not repositories.is_visible(tx, run.repository_id):
-                raise NameUnknown(run.repository)
-            runs.set_status(tx, run_id, Status.UNDONE, _deed(run, by, self._clock()))
-            return run
-
-        run = await self._database.write(begin)
+        run = await self._database.write(lambda tx: _begin_undo(tx, run_id, _deed(run_id, by, self._clock())))
         restored: list[Step] = []
         lost: list[Lost] = []
         position, seen = _LAST, 0
@@ -160,13 +150,9 @@ class Runs:
             position, seen = batch[-1].position, seen + len(batch)
             advance(seen, run.tally.done)
             await self._let_others_write(start)
-
-        def end(tx: Transaction) -> Undone:
-            ended = _get_run(tx, run_id)
-            has_policy = policies.find_text(tx, run.repository_id) == run.policy
-            return Undone(ended, restored, lost, would_repeat=bool(restored) and has_policy)
-
-        return await self._database.read(end)
+        deed = _deed(run_id, by, self._clock())
+        ended, has_policy = await self._database.write(lambda tx: _end_undo(tx, run, restored, deed))
+        return Undone(ended, restored, lost, would_repeat=bool(restored) and has_policy)
 
     async def _plan(self, name: RepositoryName) -> Plan:
         def work(tx: Transaction) -> Plan:
@@ -198,6 +184,7 @@ class Runs:
         def begin(tx: Transaction) -> int:
             run_id = runs.insert(tx, plan.repository_id, preview.text, preview.brake.images, status, deed)
             runs.supersede(tx, plan.repository_id, run_id, deed)
+            _record_stop(tx, plan.repository_id, status, wanted, _deed(run_id, by, deed.at))
             return run_id
 
         run_id = await self._database.write(begin)
@@ -221,7 +208,7 @@ class Runs:
         position, behind, total = 0, run.tally.total - run.tally.planned, run.tally.total
         advance(behind, total)
         while True:
-            deed = _deed(run, by, self._clock())
+            deed = _deed(run.id, by, self._clock())
             taken = await self._write(partial(_take_batch, run=run, expected=expected, after=position, deed=deed))
             if not taken:
                 break
@@ -230,9 +217,12 @@ class Runs:
 
         def end(tx: Transaction) -> Run:
             if taken is not None:  # nothing is left
-                if runs.get_status(tx, run.id) is Status.APPLYING:  # else it was undone or superseded meanwhile
-                    runs.set_status(tx, run.id, Status.APPLIED, Deed(by, self._clock()))
                 ended = _get_run(tx, run.id)
+                if ended.status is Status.APPLYING:  # else it was undone or superseded meanwhile
+                    deed = _deed(run.id, by, self._clock())
+                    runs.set_status(tx, run.id, Status.APPLIED, deed)
+                    counts = (ended.tally.images, ended.tally.tags)
+                    _record(tx, run.repository_id, "lifecycle.apply", counts, deed)
                 # What was planned to go and stays is not in `next_due`, and a pull, which keeps it, is no change.
                 if not (ended.tally.changed or ended.tally.held):
                     policies.set_due(tx, plan.repository_id, plan.next_due, plan.sequence)
@@ -257,10 +247,11 @@ class Runs:
         """In a savepoint of its own: what is lost must not take the others with it."""
 
         def work(tx: Transaction) -> list[Lost]:
-            deed = _deed(run, by, self._clock())
+            deed = _deed(run.id, by, self._clock())
             lost = steps.give_back(tx, run.repository_id, step, deed, self._may_lack)
             if _is_restored(step, lost):
                 runs.set_outcome(tx, run.id, step.position, StepOutcome.UNDONE, deed.at)
+                runs.set_status(tx, run.id, Status.UNDONE, deed)
             return lost
 
         try:
@@ -280,6 +271,27 @@ def _take_batch(tx: Transaction, run: Run, expected: Expected, after: int, deed:
     for step in batch:
         runs.set_outcome(tx, run.id, step.position, steps.take(tx, step, expected, deed), deed.at)
     return [step.position for step in batch]
+
+
+def _begin_undo(tx: Transaction, run_id: int, deed: Deed) -> Run:
+    run = _get_run(tx, run_id)
+    if not run.tally.done:
+        raise RunEnded(f"run {run_id} is {run.status}, and nothing that it took is left to be given back")
+    if not repositories.is_visible(tx, run.repository_id):
+        raise NameUnknown(run.repository)
+    if run.status is Status.APPLYING:  # it must not take more meanwhile
+        runs.set_status(tx, run_id, Status.UNDONE, deed)
+    return run
+
+
+def _end_undo(tx: Transaction, run: Run, restored: Sequence[Step], deed: Deed) -> tuple[Run, bool]:
+    """The run, and whether the repository has its policy; `run` is as it was before. Without anything back it stays."""
+    ended = _get_run(tx, run.id)
+    if restored:
+        _record(tx, run.repository_id, "lifecycle.undo", _count(restored), deed)
+    elif run.status is Status.APPLYING and ended.status is Status.UNDONE and not ended.tally.undone:
+        runs.set_applying(tx, run.id)
+    return _get_run(tx, run.id), policies.find_text(tx, run.repository_id) == run.policy
 
 
 def _find_known(tx: Transaction, plan: Plan, wanted: Sequence[Step]) -> Run | None:
@@ -308,9 +320,27 @@ def _is_restored(step: Step, lost: Sequence[Lost]) -> bool:
     return not lost or (step.takes_image and all(one.tag for one in lost))
 
 
-def _deed(run: Run, by: Actor, now: int) -> Deed:
+def _deed(run_id: int, by: Actor, now: int) -> Deed:
     """The audit log says of every change which run made it."""
-    return Deed(Actor(by.name, by.address, f"run {run.id}"), now)
+    return Deed(Actor(by.name, by.address, f"run {run_id}"), now)
+
+
+def _count(found: Sequence[Step]) -> tuple[int, int]:
+    """How many take an image, and how many a tag alone."""
+    images = sum(step.takes_image for step in found)
+    return images, len(found) - images
+
+
+def _record_stop(tx: Transaction, repository_id: int, status: Status, wanted: Sequence[Step], deed: Deed) -> None:
+    if status is Status.STOPPED:
+        _record(tx, repository_id, "lifecycle.stop", _count(wanted), deed)
+
+
+def _record(tx: Transaction, repository_id: int, action: str, counts: tuple[int, int], deed: Deed) -> None:
+    """The whole run in the audit log, beside the lines of its images; `counts` as `_count` returns them."""
+    found = [(number, noun) for number, noun in zip(counts, ("image", "tag"), strict=True) if number or noun == "image"]
+    shown = " and ".join(f"{number} {noun}" if number == 1 else f"{number} {noun}s" for number, noun in found)
+    changes.append(tx, deed, action, repository_id, detail=f"{deed.actor.request_id}: {shown}")
 
 
 def _refuse_ended(run: Run) -> None:

@@ -111,7 +111,10 @@ class Uploads:
                     raise DigestInvalid("the content has another digest: the session has ended, begin a new one")
                 await self._store_blob(session, state, digest, by)
         except UploadUnknown:
-            if not await self._database.write(lambda tx: self._hold(tx, repository, digest)):
+            is_held = False
+            with contextlib.suppress(StorageFull):  # then nobody can push what would need it
+                is_held = await self._database.write(lambda tx: self._hold(tx, repository, digest))
+            if not is_held:
                 raise
         self._reach("blob.recorded")
 

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from registry.access.grants import Action
 from registry.api.call import Call
 from registry.api.conditions import is_unchanged
 from registry.api.ranges import MultipartRanges, parse_ranges
@@ -91,7 +92,8 @@ class BlobEndpoints:
         digest = parse_digest(call.target.reference)
         blob = await self._blobs.open(call.repository, digest)
         await blob.close()
-        await self._leases.hold(call.repository, digest)
+        if any(map(call.permission.allows, (Action.PUSH, Action.CREATE))):  # nobody else can keep it by asking for it
+            await self._leases.hold(call.repository, digest)
         if is_unchanged(call.request, str(digest)):
             return Response(status_code=304, headers=_headers(digest))
         described = {"Content-Length": str(blob.size), "Content-Type": _MEDIA_TYPE}

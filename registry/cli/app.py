@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from registry import logs
 from registry.cli.invocation import Invocation, Refused
+from registry.cli.printable import show_text
 from registry.cli.version import find_version
 
 NOUNS = {
@@ -19,7 +20,7 @@ NOUNS = {
     "trust": "Add, change and list trust rules: CI logs in without a password.",
     "repository": "List, show, make, set, delete and restore repositories.",
     "tag": "List tags, show what they pointed to, and go back to that.",
-    "manifest": "Delete manifests and tags, and restore deleted manifests.",
+    "manifest": "List, delete and restore manifests.",
     "lifecycle": "Set, try, run and undo lifecycle policies.",
     "audit": "Show who did what, and what was refused.",
     "key": "List and replace the keys that sign tokens.",
@@ -87,7 +88,8 @@ def run(invocation: Invocation) -> None:
     try:
         app(invocation.arguments, prog_name="entrepot", obj=invocation)
     except Refused as refusal:
-        typer.echo(f"entrepot: {refusal}", err=True)
+        lines = map(show_text, str(refusal).split("\n"))  # what others wrote is shown, not obeyed
+        typer.echo("entrepot: " + "\n".join(lines), err=True)
         sys.exit(1)
 
 

@@ -146,6 +146,7 @@ def purge(  # noqa: PLR0913 - each is an argument
     the blobs that only it needs; with --repository all that is deleted in it, or
     the deleted repository; with --run what a lifecycle run removed. It asks
     before it does so; in a script, where nobody can be asked, it wants --yes.
+    A push that runs now and counts on one of these blobs has to be repeated.
 
     Examples:
       entrepot garbage purge "$DIGEST"
@@ -191,7 +192,8 @@ async def _collect(registry: Registry, *, ignores_rest: bool) -> tuple[Collected
                     print_hint(doing)
             progress.update(task, description=f"{doing}: {show_size(total.bytes)}")
 
-        await registry.garbage.begin_collecting(is_served=opening.is_served(registry.config))
+        is_served = opening.is_served(registry.config)
+        await registry.garbage.begin_collecting(is_served=is_served, goes_ahead=ignores_rest)
         collected = await registry.garbage.collect(advance, ignores_rest=ignores_rest)
         return collected, await registry.garbage.forecast()
 

@@ -9,11 +9,13 @@ import typer
 from registry.cli.output import show_instant
 
 AT, EXPIRES, SINCE = "'--at'", "'--expires'", "'--since'"
-_MINUTE = 60_000  # milliseconds
+_SECOND, _MINUTE = 1_000, 60_000  # milliseconds
 _UNITS = {"m": _MINUTE, "h": 60 * _MINUTE, "d": 24 * 60 * _MINUTE}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _INSTANT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?", re.ASCII
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}:[0-9]{2}(?P<second>:[0-9]{2}(?P<fraction>\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?",
+    re.ASCII,
 )
 _LATEST = 253_402_300_800_000  # the year 10000, which nobody can write
 
@@ -51,6 +53,18 @@ def parse_since(text: str, option: str = SINCE) -> Moment:
             param_hint=option,
         )
     return found
+
+
+def parse_at(text: str) -> Moment:
+    """What `--at` takes where it looks back: a second is its end, for tables show instants cut to it.
+
+    So what is shown can be typed back. Raises BadParameter.
+    """
+    moment = parse_since(text, AT)
+    written = _INSTANT.fullmatch(text)
+    if moment.milliseconds is not None and written and written["second"] and not written["fraction"]:
+        return Moment(moment.milliseconds + _SECOND - 1)
+    return moment
 
 
 def parse_future(text: str) -> Moment:

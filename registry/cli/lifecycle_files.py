@@ -18,13 +18,13 @@ def name_file(file: str) -> str:
 
 
 def read_text(file: str) -> str:
-    """The file's text, STDIN's for `-`. Raises Refused."""
+    """The file's text, STDIN's for `-`, without a byte order mark. Raises Refused."""
     place = name_file(file)
     try:
         content = typer.get_binary_stream("stdin").read(_LARGEST + 1) if file == STDIN else _read(Path(file))
         if len(content) > _LARGEST:
             raise Refused(f"{place} is larger than 4 MiB")
-        return content.decode()
+        return content.decode("utf-8-sig")
     except OSError as problem:
         raise Refused(f"{place} cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:

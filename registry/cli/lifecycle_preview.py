@@ -10,6 +10,7 @@ from registry.app import Registry
 from registry.cli import opening
 from registry.cli.instants import AT, Moment, parse_future
 from registry.cli.lifecycle_files import check_policy, has_transitions, name_file, read_text
+from registry.cli.lifecycle_hints import tell_idle_rules
 from registry.cli.lifecycle_words import Fate, describe_fates, list_fates, show_age, show_effect, tell_limits
 from registry.cli.names import RepositoryArgument
 from registry.cli.options import AsJson, ConfigFile
@@ -167,6 +168,7 @@ def _print_differences(stored: Preview, new: Preview, question: _Question) -> No
     typer.echo(verdicts if found else "no verdict differs")
     if has_transitions(parse_policy(new.text, is_strict=False)):
         print_hint("Transitions are shown, never applied: there is no archive to move to")
+    tell_idle_rules(new)
 
 
 def _print_differences_json(stored: Preview, new: Preview, question: _Question) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from registry.app import Registry
 from registry.cli import opening
-from registry.cli.lifecycle_words import describe_run, progressing, show_effect, show_removed, show_run, show_share
+from registry.cli.lifecycle_words import describe_run, progressing, show_effect, show_removed, show_run
 from registry.cli.names import RepositoryOption
 from registry.cli.options import AsJson, ConfigFile
 from registry.cli.output import print_hint, print_json, show_count, show_size
@@ -30,19 +30,6 @@ class _Round(Generic[T]):
     looked: int = 0
     found: list[T] = field(default_factory=list)
     failed: list[tuple[RepositoryName, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """A run; of one that was stopped also how many images, and tags alone, it would have removed."""
-
-    run: Run
-    images: int = 0
-    tags: int = 0
-
-    @property
-    def is_stopped(self) -> bool:
-        return self.run.status is Status.STOPPED
 
 
 def run(
@@ -78,25 +65,18 @@ def run(
         done = opening.change(ctx, config_file, lambda registry, by: _run(registry, repository, by))
         (_print_json if as_json else _print)(done)
         failed = done.failed
-        is_stopped = any(each.is_stopped for each in done.found)
+        is_stopped = any(map(_is_stopped, done.found))
     for name, problem in failed:
         print_hint(f"{name}: {problem}")
     if failed or is_stopped:
         raise typer.Exit(1)
 
 
-async def _run(registry: Registry, repository: RepositoryName | None, by: Actor) -> _Round[_Done]:
+async def _run(registry: Registry, repository: RepositoryName | None, by: Actor) -> _Round[Run]:
     with progressing() as watch:
 
-        async def work(name: RepositoryName) -> _Done | None:
-            found = await registry.runs.run(name, by, watch(f"Removing images of {name}"))
-            if found is None:
-                return None
-            if found.status is not Status.STOPPED:
-                return _Done(found)
-            _, steps = await registry.runs.show(found.id)
-            images = sum(each.step.takes_image for each in steps)
-            return _Done(found, images, len(steps) - images)
+        async def work(name: RepositoryName) -> Run | None:
+            return await registry.runs.run(name, by, watch(f"Removing images of {name}"))
 
         return await _go_round(registry, repository, work)
 
@@ -128,13 +108,13 @@ async def _go_round(
     return done
 
 
-def _print(done: _Round[_Done]) -> None:
+def _print(done: _Round[Run]) -> None:
     for each in done.found:
-        typer.echo(_show_stop(each) if each.is_stopped else show_run(each.run))
-    stopped = [each.run.id for each in done.found if each.is_stopped]
+        typer.echo(show_run(each))
+    stopped = [each.id for each in done.found if _is_stopped(each)]
     for number in stopped:
         print_hint(f"The brake has stopped run {number}. If it is meant: entrepot lifecycle apply {number}")
-    tallies = [each.run.tally for each in done.found]
+    tallies = [each.tally for each in done.found]
     removed = show_removed(sum(tally.images for tally in tallies), sum(tally.tags for tally in tallies))
     freed = show_size(sum(tally.bytes for tally in tallies))
     parts = [f"{_show_policies(done.looked)} looked at: {removed} removed, {freed} to become free"]
@@ -145,21 +125,20 @@ def _print(done: _Round[_Done]) -> None:
     typer.echo("; ".join(parts))
 
 
-def _show_stop(done: _Done) -> str:
-    share = show_share(done.images, done.tags, done.run.images)
-    return f"run {done.run.id}: {done.run.repository}: stopped, it would remove {share}"
+def _is_stopped(run: Run) -> bool:
+    return run.status is Status.STOPPED
 
 
-def _print_json(done: _Round[_Done]) -> None:
-    tallies = [each.run.tally for each in done.found]
+def _print_json(done: _Round[Run]) -> None:
+    tallies = [each.tally for each in done.found]
     print_json(
         {
             "policies": done.looked,
             "removed_images": sum(tally.images for tally in tallies),
             "removed_tags": sum(tally.tags for tally in tallies),
             "freed_bytes": sum(tally.bytes for tally in tallies),
-            "stopped": [each.run.id for each in done.found if each.is_stopped],
-            "runs": [describe_run(each.run) for each in done.found],
+            "stopped": [each.id for each in done.found if _is_stopped(each)],
+            "runs": [describe_run(each) for each in done.found],
             "failed": _describe_failures(done.failed),
         }
     )

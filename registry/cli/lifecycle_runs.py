@@ -7,7 +7,15 @@ import typer
 
 from registry.app import Registry
 from registry.cli import opening
-from registry.cli.lifecycle_words import describe_run, progressing, show_image, show_removed, show_run
+from registry.cli.lifecycle_words import (
+    describe_run,
+    progressing,
+    show_image,
+    show_outcome,
+    show_part,
+    show_removed,
+    show_run,
+)
 from registry.cli.names import RepositoryOption
 from registry.cli.options import AsJson, ConfigFile
 from registry.cli.output import (
@@ -28,7 +36,7 @@ _RunArgument = Annotated[int, typer.Argument(metavar="RUN", min=1, help="The run
 
 def apply(
     ctx: typer.Context,
-    plan: Annotated[int, typer.Argument(metavar="PLAN", min=1, help="The number of the run that was stopped.")],
+    number: Annotated[int, typer.Argument(metavar="RUN", min=1, help="The number of the run that was stopped.")],
     config_file: ConfigFile = None,
 ) -> None:
     """Go on with a run that the brake has stopped, or that was cut off.
@@ -42,7 +50,7 @@ def apply(
 
     async def work(registry: Registry, by: Actor) -> Run:
         with progressing() as watch:
-            return await registry.runs.apply(plan, by, watch("Removing images"))
+            return await registry.runs.apply(number, by, watch("Removing images"))
 
     found = opening.change(ctx, config_file, work)
     typer.echo(show_run(found))
@@ -62,8 +70,9 @@ def runs(
     """List the runs, the latest first; or show one: who removed what, when, by which rule.
 
     A run is applied, stopped by the brake, superseded by a later one, undone, or
-    applying: now, or until something cut it off. Of a step, held says that an
-    index, a subject or a setting keeps it; changed, that it is another by now.
+    applying: now, or until something cut it off. IMAGES and TAGS are what it
+    removed, of how many where it has not finished, and what an undo restored; the
+    tags are those whose images stay.
 
     Examples:
       entrepot lifecycle runs
@@ -88,8 +97,8 @@ def runs(
             show_instant(run.planned_at),
             run.planned_by,
             run.status,
-            run.tally.images,
-            run.tally.tags,
+            show_part(run, run.tally.images, run.tally.undone_images, run.tally.all_images),
+            show_part(run, run.tally.tags, run.tally.undone_tags, run.tally.all_tags),
             show_size(run.tally.bytes),
         )
         for run in found
@@ -102,7 +111,8 @@ def undo(ctx: typer.Context, number: _RunArgument, config_file: ConfigFile = Non
     """Bring back what a run has removed, images without tags and all.
 
     It works while the undelete window lasts. A tag that points to something else
-    by now stays as it is. Exit status 1 when something could not come back.
+    by now stays as it is. Exit status 1 when something could not come back; where
+    nothing could, the run is not undone.
 
     Examples:
       entrepot lifecycle undo 7
@@ -123,9 +133,10 @@ def undo(ctx: typer.Context, number: _RunArgument, config_file: ConfigFile = Non
             f" the next run removes them again"
         )
     images = sum(step.takes_image for step in done.restored)
-    back = show_removed(images, len(done.restored) - images)
-    typer.echo(f"run {done.run.id}: {done.run.repository}: {back} restored")
-    if done.lost:
+    back = f"{show_removed(images, len(done.restored) - images)} restored"
+    outcome = back if done.restored else f"nothing restored, and the run stays {done.run.status}"
+    typer.echo(f"run {done.run.id}: {done.run.repository}: {outcome}")
+    if done.lost or not done.restored:
         raise typer.Exit(1)
 
 
@@ -138,7 +149,7 @@ def _print_run(run: Run, steps: Sequence[RunStep]) -> None:
             each.step.rule or "-",
             show_size(each.step.size),
             "-" if each.done_at is None else show_instant(each.done_at),
-            each.step.reason,
+            show_outcome(each),
         )
         for each in steps
     ]

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from rich.progress import Progress
 
 from registry.cli.lifecycle_files import has_transitions
+from registry.cli.lifecycle_hints import tell_idle_rules
 from registry.cli.output import exact_instant, make_console, print_hint, show_count, show_size
 from registry.lifecycle.assertions import UNTAGGED
 from registry.lifecycle.images import Image
 from registry.lifecycle.policy import parse_policy
 from registry.lifecycle.preview import Preview
 from registry.lifecycle.verdicts import Outcome, Verdict
-from registry.metadata.runs import Run, Status
+from registry.metadata.runs import Run, RunStep, Status, StepOutcome
 
 _SHORT = 19  # of a digest: sha256, the colon and twelve digits
 _MOST_TAGS = 3  # of one image in a row
+_KEPT = {
+    StepOutcome.HELD: "kept: protected, or an index or subject needs it, or the policy takes it no more",
+    StepOutcome.CHANGED: "kept: changed since the plan",
+}
 _DAY, _HOUR, _MINUTE = 86_400_000, 3_600_000, 60_000  # milliseconds
 
 
@@ -131,24 +136,43 @@ def tell_limits(preview: Preview) -> None:
         )
     if has_transitions(parse_policy(preview.text, is_strict=False)):
         print_hint("Transitions are shown, never applied: there is no archive to move to")
+    tell_idle_rules(preview)
 
 
 def show_run(run: Run) -> str:
     """In one sentence what a run has done, and what it has left."""
     tally = run.tally
+    name = f"run {run.id}: {run.repository}"
+    if run.status is Status.STOPPED:
+        return f"{name}: stopped, it would remove {show_share(tally.all_images, tally.all_tags, run.images)}"
     done = f"{show_removed(tally.images, tally.tags)} removed, {show_size(tally.bytes)} to become free"
-    left = [
-        f"{number} {outcome}"
-        for number, outcome in (
-            (tally.changed, "changed since"),
-            (tally.held, "held"),
-            (tally.planned, "not taken"),
-            (tally.undone, "undone"),
-        )
-        if number
-    ]
-    another = ["superseded by a later run"] if run.status is Status.SUPERSEDED else []
-    return f"run {run.id}: {run.repository}: {'; '.join([*another, done, *left])}"
+    parts = ["superseded by a later run, or by another policy"] if run.status is Status.SUPERSEDED else []
+    if tally.undone:
+        parts.append(f"{show_removed(tally.undone_images, tally.undone_tags)} restored")
+        if tally.done:
+            parts.append(f"{show_removed(tally.images, tally.tags)} not restored")
+    else:
+        parts.append(done)
+    if tally.changed:
+        parts.append(f"{tally.changed} kept, because {'it' if tally.changed == 1 else 'they'} changed since the plan")
+    if tally.held:
+        they, them = ("it is", "it") if tally.held == 1 else ("they are", "them")
+        parts.append(f"{tally.held} kept, because {they} protected or needed, or the policy takes {them} no more")
+    if tally.planned:
+        parts.append(f"{tally.planned} not taken")
+    return f"{name}: {'; '.join(parts)}"
+
+
+def show_outcome(step: RunStep) -> str:
+    """Why it was taken, or why not."""
+    return _KEPT.get(step.outcome, step.step.reason)
+
+
+def show_part(run: Run, done: int, undone: int, planned: int) -> str:
+    """What a run did of what it planned, of images or of tags: removed, or restored where it is undone."""
+    if run.status is Status.UNDONE and done + undone:
+        return f"{undone} of {done + undone} restored" if done else f"{undone} restored"
+    return str(done) if run.status in {Status.APPLIED, Status.UNDONE} or done == planned else f"{done} of {planned}"
 
 
 def describe_run(run: Run) -> dict[str, object]:
@@ -165,6 +189,10 @@ def describe_run(run: Run) -> dict[str, object]:
         "removed_images": tally.images,
         "removed_tags": tally.tags,
         "freed_bytes": tally.bytes,
+        "planned_images": tally.all_images,
+        "planned_tags": tally.all_tags,
+        "restored_images": tally.undone_images,
+        "restored_tags": tally.undone_tags,
         "changed": tally.changed,
         "held": tally.held,
         "not_taken": tally.planned,

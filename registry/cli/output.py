@@ -8,6 +8,8 @@ import typer
 from rich.cells import cell_len
 from rich.console import Console
 
+from registry.cli.printable import show_text
+
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = (), has_header: bool = True
@@ -50,11 +52,6 @@ def print_hint(text: str) -> None:
 def make_console(*, stderr: bool = False) -> Console:
     """Text is shown as it is: names and messages are no markup."""
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-
-
-def show_text(text: str) -> str:
-    """Without anything that a terminal would obey: what others wrote is shown, not done."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def show_instant(milliseconds: int) -> str:

@@ -1,6 +1,7 @@
 """`entrepot repository`: list, show, create, set, delete, restore."""
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -10,15 +11,16 @@ from registry.cli import opening
 from registry.cli.invocation import Refused
 from registry.cli.names import RepositoryArgument
 from registry.cli.options import AsJson, ConfigFile
-from registry.cli.output import exact_instant, print_json, print_table, show_count, show_instant, show_size
+from registry.cli.output import exact_instant, print_hint, print_json, print_table, show_count, show_instant, show_size
 from registry.config import Config
 from registry.errors import NameUnknown
-from registry.lifecycle.settings import NAMES, RepositorySettings, SettingInvalid
+from registry.identity import Actor
+from registry.lifecycle.settings import NAMES, RepositorySettings, SettingInvalid, find_near
 from registry.metadata.repositories import Repository, Totals
 from registry.oci.names import RepositoryName
 
 _PAGE = 1000
-_DAY = 24 * 3_600_000  # milliseconds
+_MOST_COUNTED = 100_000  # tags: counting more takes too long for what it tells
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="List, show, make, set, delete and restore repositories."
@@ -39,8 +41,9 @@ def list_(
 ) -> None:
     """List the repositories, with what each of them holds.
 
-    SIZE counts each blob of the repository once, shared with others or not. With
-    --deleted: until when each can be restored, for certain.
+    SIZE counts each blob of the repository once, shared with others or not; also
+    what is deleted and can come back. With --deleted: until when each can be
+    restored, for certain.
 
     Examples:
       entrepot repository list
@@ -65,6 +68,9 @@ def list_(
 @app.command()
 def show(ctx: typer.Context, name: RepositoryArgument, as_json: AsJson = False, config_file: ConfigFile = None) -> None:
     """Show one repository: what it holds, who made it when, and its settings.
+
+    The size counts each blob once, shared with other repositories or not; also
+    what is deleted and can come back.
 
     Examples:
       entrepot repository show demo/app
@@ -124,12 +130,20 @@ def set_(ctx: typer.Context, name: RepositoryArgument, values: _Values, config_f
       entrepot repository set demo/app protect=
     """
     wanted = dict(_parse_value(text) for text in values)
+
+    async def work(registry: Registry, by: Actor) -> tuple[RepositorySettings, tuple[int, int] | None]:
+        settings = await registry.repositories.set(name, wanted, by)
+        is_asked = "protect" in wanted and settings.protected
+        return settings, await _count_protected(registry, name, settings) if is_asked else None
+
     try:
-        settings = opening.change(ctx, config_file, lambda registry, by: registry.repositories.set(name, wanted, by))
+        settings, counts = opening.change(ctx, config_file, work)
     except SettingInvalid as problem:
         raise typer.BadParameter(str(problem)) from None
     shown = " ".join(f"{key}={value}" for key, value in settings.describe().items())
     typer.echo(f"{name} has {shown}" if shown else f"{name} has the settings of the registry")
+    if counts:
+        print_hint(f"tags that it protects now: {counts[0]} of {counts[1]}")
 
 
 @app.command()
@@ -153,8 +167,10 @@ def delete(
         # Outside the event loop, which would keep Ctrl+C to itself; as a change, to ask nobody who may not make it.
         _, totals = opening.change(ctx, config_file, lambda registry, _by: registry.repositories.show(name))
         _confirm(name, totals)
-    opening.change(ctx, config_file, lambda registry, by: registry.repositories.delete(name, by))
+    until = opening.change(ctx, config_file, lambda registry, by: _delete(registry, name, by))
     typer.echo(f"{name} is deleted")
+    if until:
+        print_hint(f"until {show_instant(until)} `entrepot repository restore {name}` brings it back")
 
 
 @app.command()
@@ -175,7 +191,9 @@ def restore(ctx: typer.Context, name: RepositoryArgument, config_file: ConfigFil
 def _parse_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or name not in NAMES:
-        raise typer.BadParameter(f"it is KEY=VALUE, with a key of {', '.join(NAMES)}, not {text[:100]!r}")
+        near = find_near(name) if equals else None
+        meant = f": did you mean {near}?" if near else ""
+        raise typer.BadParameter(f"it is KEY=VALUE, with a key of {', '.join(NAMES)}, not {text[:100]!r}{meant}")
     return name, value
 
 
@@ -191,6 +209,34 @@ def _confirm(name: RepositoryName, totals: Totals) -> None:
         is_wanted = False
     if not is_wanted:
         raise Refused("aborted, nothing is deleted")
+
+
+async def _count_protected(
+    registry: Registry, name: RepositoryName, settings: RepositorySettings
+) -> tuple[int, int] | None:
+    """How many tags are protected, and how many there are; None for too many."""
+    _, totals = await registry.repositories.show(name)
+    if totals.tags > _MOST_COUNTED:
+        return None
+    found = protected = 0
+    after = ""
+    while names := await registry.tags.list_names(name, after, _PAGE):
+        found += len(names)
+        protected += sum(map(settings.is_protected, names))
+        after = names[-1]
+    return protected, found
+
+
+async def _delete(registry: Registry, name: RepositoryName, by: Actor) -> int | None:
+    """Until when it can be restored (Unix milliseconds); None when it cannot, as when nothing was in it."""
+    repository, _ = await registry.repositories.show(name)
+    before = replace(repository, deleted_at=registry.clock() - 1)
+    await registry.repositories.delete(name, by)
+    deleted = next(iter(await registry.repositories.list_deleted(before, 1)), None)
+    if deleted is None or deleted.id != repository.id:
+        return None
+    until = _end_window(deleted, registry.config)
+    return until if until > (deleted.deleted_at or 0) else None
 
 
 async def _list(registry: Registry) -> list[tuple[Repository, Totals]]:
@@ -217,8 +263,7 @@ async def _list_deleted(registry: Registry) -> list[tuple[Repository, int]]:
 
 
 def _end_window(repository: Repository, config: Config) -> int:
-    days = repository.settings.undelete_days
-    return (repository.deleted_at or 0) + (config.undelete_days if days is None else days) * _DAY
+    return repository.settings.end_window(repository.deleted_at or 0, config.undelete_days)
 
 
 def _print_deleted(found: list[tuple[Repository, int]], *, as_json: bool) -> None:

@@ -6,11 +6,12 @@ import typer
 
 from registry.app import Registry
 from registry.cli import opening
-from registry.cli.instants import AT, parse_since
+from registry.cli.instants import parse_at
 from registry.cli.invocation import Refused
 from registry.cli.names import RepositoryArgument, TagArgument
 from registry.cli.options import AsJson, ConfigFile
 from registry.cli.output import exact_instant, print_hint, print_json, print_table, show_count, show_instant
+from registry.errors import ManifestUnknown
 from registry.identity import Actor
 from registry.metadata.tags import TagRow
 from registry.oci.names import RepositoryName, Tag
@@ -23,7 +24,10 @@ app = typer.Typer(
 )
 
 _At = Annotated[
-    str | None, typer.Option("--at", metavar="WHEN", help="An instant, or 90m, 24h, 7d ago. A date is its beginning.")
+    str | None,
+    typer.Option(
+        "--at", metavar="WHEN", help="An instant, or 90m, 24h, 7d ago. A date is its beginning, a second its end."
+    ),
 ]
 
 
@@ -70,7 +74,7 @@ def history(  # noqa: PLR0913, PLR0917 - each is a flag
       entrepot tag history demo/app latest --at 2027-01-31T18:00
       entrepot tag history demo/app latest --limit 3 --json
     """
-    moment = parse_since(at, AT) if at is not None else None
+    moment = parse_at(at) if at is not None else None
 
     async def work(registry: Registry) -> list[TagRow]:
         found = await registry.tags.list_history(repository, tag, limit)
@@ -117,11 +121,11 @@ def restore(
       entrepot tag restore demo/app latest --at 2027-01-31T18:00
       entrepot tag restore demo/app latest --at 2h
     """
-    moment = parse_since(at, AT) if at is not None else None
+    moment = parse_at(at) if at is not None else None
 
     async def work(registry: Registry, by: Actor) -> tuple[RestoredTag, bool]:
         instant = moment.before(registry.clock()) if moment else None
-        restored = await registry.tags.restore(repository, tag, instant, by)
+        restored = await _restore(registry, repository, tag, instant, by)
         _, totals = await registry.repositories.show(repository)
         return restored, totals.has_policy
 
@@ -136,6 +140,19 @@ async def _list(registry: Registry, repository: RepositoryName) -> list[tuple[st
     while page := await registry.tags.list_current(repository, found[-1][0] if found else "", _PAGE):
         found += page
     return found
+
+
+async def _restore(registry: Registry, repository: RepositoryName, tag: Tag, at: int | None, by: Actor) -> RestoredTag:
+    """Raises Refused in place of ManifestUnknown, with the command that shows what there is to go back to."""
+    try:
+        return await registry.tags.restore(repository, tag, at, by)
+    except ManifestUnknown as problem:
+        if await registry.tags.list_history(repository, tag, 1):
+            raise Refused(f"{problem}; {_see_history(repository, tag)}") from None
+        raise Refused(
+            f"there never was a tag {tag}: `entrepot tag list {repository}` lists those there are, and `entrepot tag"
+            f" history {repository} TAG` shows what one pointed to, also one that was deleted"
+        ) from None
 
 
 def _tell(repository: RepositoryName, tag: Tag, restored: RestoredTag) -> str:

@@ -16,10 +16,11 @@ def assess_size(
 ) -> list[tuple[Image, Claim]]:
     """Claims about the images that nobody has `decided` about, which it also marks in `removals`.
 
-    The bytes are those of all images that higher rules leave, selected or not. An index goes with the untagged
-    images that only it contains, selected or not: they have the bytes, and count as used when the index was.
+    The bytes are those of all images that higher rules leave, selected or not. An index goes with the images
+    that only it contains and that never had a tag, selected or not: they have the bytes, and count as used when the
+    index was.
     """
-    loose = {digest for digest, image in images.items() if not image.tags and digest not in decided}
+    loose = {digest for digest, image in images.items() if image.is_newborn and digest not in decided}
     weight = Weight(image for digest, image in images.items() if digest not in removals.gone)
     uses = _find_uses(rule, images, relations)
     claims = []

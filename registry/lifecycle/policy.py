@@ -4,6 +4,7 @@ Each of our keys takes the place of one that ECR demands: a tool that drops the 
 that is refused, never one that expires more.
 """
 
+import json
 from typing import Any
 
 from registry.lifecycle.consistency import check_together
@@ -23,6 +24,7 @@ from registry.lifecycle.schema import (
     NO_SCHEMA,
     UNREADABLE,
     PolicyInvalid,
+    below,
     check_array,
     check_integer,
     check_keys,
@@ -88,10 +90,18 @@ def _decode(text: str) -> Any:
     try:
         fields = decode(text.encode())
     except (JSONRefused, UnicodeEncodeError) as problem:
-        raise PolicyInvalid(f"{UNREADABLE}: {problem}") from None
+        raise PolicyInvalid(f"{UNREADABLE}: {_show(problem)}") from None
     if not isinstance(fields, dict):
         raise PolicyInvalid(UNREADABLE)
     return fields
+
+
+def _show(problem: ValueError) -> str:
+    """Bad syntax with its line and column, for a policy is written by hand."""
+    found = problem.__context__
+    if isinstance(found, json.JSONDecodeError):
+        return f"it is not JSON: {found.msg} at line {found.lineno}, column {found.colno}"
+    return str(problem)
 
 
 def _parse_rule(fields: Any, *, is_strict: bool) -> Rule:
@@ -99,10 +109,17 @@ def _parse_rule(fields: Any, *, is_strict: bool) -> Rule:
     own = () if is_strict else tuple(name for name in _OWN_ACTIONS if name in fields)
     required = ("rulePriority", "selection", *(() if own else ("action",)))
     check_keys(fields, (*_RULE_KEYS, *(() if is_strict else _OWN_ACTIONS)), required)
-    priority = check_integer(fields["rulePriority"])
-    check_type(fields.get("description", ""), str)
-    action = _parse_own_action(fields, own) if own else _parse_action(fields["action"])
-    selection = _parse_selection(fields["selection"], action, is_strict=is_strict)
+    with below("rulePriority"):
+        priority = check_integer(fields["rulePriority"])
+    with below("description"):
+        check_type(fields.get("description", ""), str)
+    if own:
+        action = _parse_own_action(fields, own)
+    else:
+        with below("action"):
+            action = _parse_action(fields["action"])
+    with below("selection"):
+        selection = _parse_selection(fields["selection"], action, is_strict=is_strict)
     return Rule(priority, selection, action, fields.get("description", ""))
 
 
@@ -116,15 +133,17 @@ def _parse_own_action(fields: dict[str, Any], own: tuple[Action, ...]) -> Action
 
 def _parse_action(fields: Any) -> Action:
     check_keys(fields, allowed=("type", "targetStorageClass"), required=("type",))
-    check_one_of(fields["type"], (Action.EXPIRE, Action.TRANSITION))
+    with below("type"):
+        check_one_of(fields["type"], (Action.EXPIRE, Action.TRANSITION))
     action = Action(fields["type"])
     if action is Action.TRANSITION and "targetStorageClass" not in fields:
-        raise PolicyInvalid(UNREADABLE)
+        raise PolicyInvalid(UNREADABLE, key="targetStorageClass")
     target = fields.get("targetStorageClass", "")
     if target is None or (action is Action.EXPIRE and "targetStorageClass" in fields):
-        raise PolicyInvalid(NO_SCHEMA)
+        raise PolicyInvalid(NO_SCHEMA, key="targetStorageClass")
     if action is Action.TRANSITION:
-        check_one_of(target, (StorageClass.ARCHIVE,))
+        with below("targetStorageClass"):
+            check_one_of(target, (StorageClass.ARCHIVE,))
     return action
 
 
@@ -134,9 +153,11 @@ def _parse_selection(fields: Any, action: Action, *, is_strict: bool) -> Selecti
     is_own = bool(own) or action in _OWN_ACTIONS
     required = ("tagStatus", *(() if is_own else ("countType", "countNumber")))
     check_keys(fields, (*_SELECTION_KEYS, *(() if is_strict else _OWN_SELECTION_KEYS)), required)
-    check_one_of(fields["tagStatus"], tuple(TagStatus))
-    if any(name in fields and fields[name] is None for name in _OPTIONAL_KEYS):
-        raise PolicyInvalid(NO_SCHEMA)
+    with below("tagStatus"):
+        check_one_of(fields["tagStatus"], tuple(TagStatus))
+    for name in _OPTIONAL_KEYS:
+        if name in fields and fields[name] is None:
+            raise PolicyInvalid(NO_SCHEMA, key=name)
     if is_own:
         count, storage_class = _parse_own_count(fields, action, own), None
     else:
@@ -154,15 +175,18 @@ def _parse_selection(fields: Any, action: Action, *, is_strict: bool) -> Selecti
 
 def _parse_count(fields: dict[str, Any], action: Action) -> tuple[Count, StorageClass]:
     if fields["countType"] not in ECR_COUNT_TYPES:
-        raise PolicyInvalid(NO_SCHEMA)
+        raise PolicyInvalid(NO_SCHEMA, key="countType")
     kind = CountType(fields["countType"])
     if ("countUnit" in fields) == (kind is CountType.IMAGE_COUNT_MORE_THAN):
-        raise PolicyInvalid(NO_SCHEMA)
-    check_one_of(fields.get("countUnit", "days"), ("days",))
-    check_one_of(fields.get("storageClass", StorageClass.STANDARD), tuple(StorageClass))
+        raise PolicyInvalid(NO_SCHEMA, key="countUnit")
+    with below("countUnit"):
+        check_one_of(fields.get("countUnit", "days"), ("days",))
+    with below("storageClass"):
+        check_one_of(fields.get("storageClass", StorageClass.STANDARD), tuple(StorageClass))
     storage_class = StorageClass(fields.get("storageClass", StorageClass.STANDARD))
     is_archived = kind is CountType.SINCE_IMAGE_TRANSITIONED
-    count = Count(kind, check_integer(fields["countNumber"], _LEAST_ARCHIVED_DAYS if is_archived else 1))
+    with below("countNumber"):
+        count = Count(kind, check_integer(fields["countNumber"], _LEAST_ARCHIVED_DAYS if is_archived else 1))
     if is_archived != (storage_class is StorageClass.ARCHIVE):
         raise PolicyInvalid(_ARCHIVE_ONLY if is_archived else _STANDARD_ONLY)
     if is_archived and action is Action.TRANSITION:
@@ -184,7 +208,9 @@ def _parse_own_count(fields: dict[str, Any], action: Action, own: tuple[CountTyp
         raise PolicyInvalid(f"a rule that does {action} has {choice}, not {', '.join(own) or 'none'}")
     kind = own[0]
     is_bytes = kind is CountType.REPOSITORY_SIZE_MORE_THAN
-    return Count(kind, check_integer(fields[kind], maximum=_MOST_BYTES) if is_bytes else check_integer(fields[kind]))
+    with below(kind):
+        number = check_integer(fields[kind], maximum=_MOST_BYTES) if is_bytes else check_integer(fields[kind])
+    return Count(kind, number)
 
 
 def _parse_patterns(fields: dict[str, Any], status: TagStatus, action: Action) -> tuple[Pattern, ...]:
@@ -203,10 +229,11 @@ def _parse_patterns(fields: dict[str, Any], status: TagStatus, action: Action) -
             if names == list(_LIST_KEYS)
             else f"a rule has one of {', '.join(names)}"
         )
-    texts = check_texts(fields[names[0]])
-    if names[0] == "tagPrefixList":
-        return tuple(Pattern.prefix(text) for text in dict.fromkeys(texts))
-    return _parse_each(texts)
+    with below(names[0]):
+        texts = check_texts(fields[names[0]])
+        if names[0] == "tagPrefixList":
+            return tuple(Pattern.prefix(text) for text in dict.fromkeys(texts))
+        return _parse_each(texts)
 
 
 def _parse_each(texts: list[str]) -> tuple[Pattern, ...]:
@@ -221,7 +248,9 @@ def _parse_ignored(fields: dict[str, Any], count: Count) -> tuple[Pattern, ...]:
         return ()
     if count.kind not in _COUNTS_PULLS:
         raise PolicyInvalid(f"{_IGNORED} goes with one of {', '.join(_COUNTS_PULLS)}")
+    with below(_IGNORED):
+        names = check_texts(fields[_IGNORED])
     try:
-        return tuple(Pattern.parse(name) for name in dict.fromkeys(check_texts(fields[_IGNORED])))
+        return tuple(Pattern.parse(name) for name in dict.fromkeys(names))
     except PatternInvalid as problem:
         raise PolicyInvalid(f"{_IGNORED} names identities: {problem}") from None

@@ -1,7 +1,8 @@
 """Checks of a policy's JSON, in the words of ECR's own schema validator, which tools and people search for."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 _LARGEST = (1 << 31) - 1
@@ -19,19 +20,36 @@ UNREADABLE = "Could not map policyString into LifecyclePolicy"
 
 
 class PolicyInvalid(Exception):
-    """The message names the rule and says what is wrong; `reason` is what ECR says, `rule` its rulePriority."""
+    """The message names the rule, says what is wrong, and in brackets at which key.
 
-    def __init__(self, reason: str, place: str = "", rule: int | None = None) -> None:
-        super().__init__(f"{place}: {reason}" if place else reason)
+    `reason` is what ECR says, `rule` its rulePriority, `key` a path in the rule such as `selection.countNumber`.
+    """
+
+    def __init__(self, reason: str, place: str = "", rule: int | None = None, key: str = "") -> None:
+        super().__init__((f"{place}: {reason}" if place else reason) + (f" [{key}]" if key else ""))
         self.reason = reason
         self.rule = rule
+        self.key = key
 
     def at(self, position: int, fields: Any) -> Self:
         """The same about a rule: the one at `position`, from 1, with the JSON `fields`."""
         priority = fields.get("rulePriority") if isinstance(fields, dict) else None
         if isinstance(priority, int) and not isinstance(priority, bool):
-            return type(self)(self.reason, f"rule {priority}", priority)
-        return type(self)(self.reason, f"rule at position {position}")
+            return type(self)(self.reason, f"rule {priority}", priority, self.key)
+        return type(self)(self.reason, f"rule at position {position}", key=self.key)
+
+    def below(self, key: str) -> Self:
+        """The same about what is at `key`."""
+        return type(self)(self.reason, key=f"{key}.{self.key}" if self.key else key)
+
+
+@contextmanager
+def below(key: str) -> Iterator[None]:
+    """What is refused inside is at `key`, or deeper."""
+    try:
+        yield
+    except PolicyInvalid as problem:
+        raise problem.below(key) from None
 
 
 def check_type(value: Any, allowed: type) -> None:

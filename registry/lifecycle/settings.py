@@ -1,6 +1,8 @@
 """What is set for one repository: whether tags may move, which are protected, and how careful removal is."""
 
+import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +14,8 @@ _MOST_UNDELETE_DAYS = 3_650
 _MOST_PATTERNS = 50
 _WHOLE = 100  # percent
 _MOST_DIGITS = 9
+_DAY = 24 * 3_600_000  # milliseconds
+_IN_NO_TAG = re.compile(r"[^A-Za-z0-9_.*-]")
 
 
 class SettingInvalid(ValueError):
@@ -48,7 +52,7 @@ class RepositorySettings:
     @classmethod
     def load(cls, text: str) -> Self:
         """From the JSON of a repository's row."""
-        return cls().changed(json.loads(text))
+        return cls._parse(json.loads(text))
 
     def dump(self) -> str:
         """JSON of what is set."""
@@ -69,16 +73,24 @@ class RepositorySettings:
 
     def changed(self, values: Mapping[str, str]) -> Self:
         """With other values for the named settings; an empty one unsets. Raises SettingInvalid."""
-        merged = self.describe() | dict(values)
-        unknown = [name for name in merged if name not in NAMES]
+        for name in ("exclude", "protect"):
+            _refuse_other_characters(name, values.get(name, ""))
+        return self._parse(self.describe() | dict(values))
+
+    @classmethod
+    def _parse(cls, values: Mapping[str, str]) -> Self:
+        """Any characters in patterns: what is stored may be older than their refusal."""
+        unknown = [name for name in values if name not in NAMES]
         if unknown:
-            raise SettingInvalid(f"{unknown[0]} is no setting of a repository: there are {', '.join(NAMES)}")
-        settings = type(self)(
-            immutability=_parse_mode(merged.get("immutability", "")),
-            excluded=_parse_patterns("exclude", merged.get("exclude", "")),
-            protected=_parse_patterns("protect", merged.get("protect", "")),
-            undelete_days=_parse_number("undelete_days", merged.get("undelete_days", ""), 0, _MOST_UNDELETE_DAYS),
-            brake_percent=_parse_number("brake_percent", merged.get("brake_percent", ""), 1, _WHOLE),
+            near = find_near(unknown[0])
+            meant = f"did you mean {near}?" if near else f"there are {', '.join(NAMES)}"
+            raise SettingInvalid(f"{unknown[0]} is no setting of a repository: {meant}")
+        settings = cls(
+            immutability=_parse_mode(values.get("immutability", "")),
+            excluded=_parse_patterns("exclude", values.get("exclude", "")),
+            protected=_parse_patterns("protect", values.get("protect", "")),
+            undelete_days=_parse_number("undelete_days", values.get("undelete_days", ""), 0, _MOST_UNDELETE_DAYS),
+            brake_percent=_parse_number("brake_percent", values.get("brake_percent", ""), 1, _WHOLE),
         )
         if settings.immutability.has_exclusion != bool(settings.excluded):
             raise SettingInvalid(
@@ -97,8 +109,30 @@ class RepositorySettings:
     def is_protected(self, tag: str) -> bool:
         return any(pattern.is_match(tag) for pattern in self.protected)
 
+    def end_window(self, deleted_at: int, undelete_days: int) -> int:
+        """Until when something can be restored, in Unix milliseconds as `deleted_at`; `undelete_days`: the registry's.
+
+        It is `deleted_at` where nothing can.
+        """
+        return deleted_at + (undelete_days if self.undelete_days is None else self.undelete_days) * _DAY
+
 
 NAMES = ("immutability", "exclude", "protect", "undelete_days", "brake_percent")
+
+
+def find_near(name: str) -> str | None:
+    """The setting that somebody who wrote `name` may have meant."""
+    return next(iter(difflib.get_close_matches(name, NAMES, 1)), None)
+
+
+def _refuse_other_characters(name: str, text: str) -> None:
+    """A pattern that no tag can match protects nothing, and nobody would notice."""
+    for part in text.split(","):
+        if found := _IN_NO_TAG.search(part.strip()):
+            raise SettingInvalid(
+                f"{name} has {found[0]!r} in the pattern {part.strip()[:100]!r}, and no tag can: a pattern is letters,"
+                " digits, _ . - and *, which is any text"
+            )
 
 
 def _parse_mode(text: str) -> Immutability:

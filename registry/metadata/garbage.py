@@ -21,6 +21,7 @@ from registry.metadata.judgements import (
 from registry.metadata.reviews import Review
 
 COLLECTOR = Actor("entrepot")
+MOST_ROWS = 1_000  # of a transaction: SQLite keeps the pages that it touches in memory until it ends
 _BATCH = 200  # rows of a large thing that one step removes
 
 
@@ -34,6 +35,7 @@ class Tally:
     uploads: int = 0
     repositories: int = 0
     bytes: int = 0
+    rows: int = 0  # with references: what a transaction costs
 
     def add(self, other: "Tally") -> None:
         for name in self.__slots__:
@@ -57,19 +59,12 @@ def remove_manifest(tx: Transaction, manifest_id: int, terms: Terms, tally: Tall
         " AND (manifest.deleted_at IS NOT NULL OR repository.deleted_at IS NOT NULL)",
         id=manifest_id,
     )
-    held = tx.run("SELECT blob_digest, child_id FROM reference WHERE manifest_id = :id", id=manifest_id)
-    for blob_digest, child_id in held:
-        if blob_digest is not None:
-            _end_lease(tx, repository_id, blob_digest, pushed_at + terms.lease)
-            reviews.advance(tx, "right", reviews.right_key(repository_id, blob_digest), "manifest.end", terms.now)
-        if child_id is not None:
-            reviews.postpone(tx, "manifest", str(child_id), "index.end", terms.now)
+    _end_leases(tx, repository_id, manifest_id, pushed_at + terms.lease)
+    _review_held(tx, repository_id, manifest_id, terms)
     reviews.postpone(tx, "subject", f"{repository_id}:{deleted_at}:{digest}", "manifest.end", terms.now)
     # Only indexes of registries that accept sparse manifests still name it: they wait for it to come again.
     tx.run("UPDATE reference SET child_id = NULL WHERE child_id = :id", id=manifest_id)
-    tx.run("DELETE FROM manifest WHERE id = :id", id=manifest_id)
-    reviews.drop(tx, "manifest", str(manifest_id))
-    tally.manifests += 1
+    _delete_manifest(tx, manifest_id, tally)
 
 
 def remove_right(tx: Transaction, repository_id: int, digest: str, terms: Terms, tally: Tally) -> None:
@@ -176,10 +171,9 @@ def _empty(tx: Transaction, repository_id: int, terms: Terms, tally: Tally) -> b
     """Remove some of what the repository has. False when there is nothing left."""
     gone = tx.run("SELECT id FROM manifest WHERE repository_id = :id LIMIT :limit", id=repository_id, limit=_BATCH)
     for row in gone:
-        tx.run("UPDATE reference SET child_id = NULL WHERE child_id = :id", id=row[0])
-        tx.run("DELETE FROM manifest WHERE id = :id", id=row[0])
-        reviews.drop(tx, "manifest", str(row[0]))
-    tally.manifests += len(gone)
+        if tally.rows < MOST_ROWS:
+            tx.run("UPDATE reference SET child_id = NULL WHERE child_id = :id", id=row[0])
+            _delete_manifest(tx, row[0], tally)
     if gone:
         return True
     rights = tx.run(
@@ -207,14 +201,43 @@ def _remove_blob(tx: Transaction, digest: str, terms: Terms, tally: Tally) -> No
         tally.bytes += size
 
 
-def _end_lease(tx: Transaction, repository_id: int, digest: str, until: int) -> None:
-    """The lease of the push that brought the manifest has done its work; a later one is another push's."""
+def _delete_manifest(tx: Transaction, manifest_id: int, tally: Tally) -> None:
+    references = tx.only("SELECT count(*) FROM reference WHERE manifest_id = :id", id=manifest_id)[0]
+    tx.run("DELETE FROM manifest WHERE id = :id", id=manifest_id)
+    reviews.drop(tx, "manifest", str(manifest_id))
+    tally.manifests += 1
+    tally.rows += 1 + references
+
+
+def _end_leases(tx: Transaction, repository_id: int, manifest_id: int, until: int) -> None:
+    """The leases of the push that brought the manifest have done their work; a later one is another push's."""
     tx.run(
-        "UPDATE repository_blob SET lease_until = 0"
-        " WHERE repository_id = :id AND digest = :digest AND lease_until <= :until",
-        id=repository_id,
-        digest=digest,
+        "UPDATE repository_blob SET lease_until = 0 WHERE repository_id = :repository_id AND lease_until <= :until"
+        " AND digest IN (SELECT blob_digest FROM reference WHERE manifest_id = :id)",
+        repository_id=repository_id,
         until=until,
+        id=manifest_id,
+    )
+
+
+def _review_held(tx: Transaction, repository_id: int, manifest_id: int, terms: Terms) -> None:
+    """In two statements, however much it holds: it may be thousands, and pushes wait."""
+    tx.run(
+        "INSERT INTO review (kind, key, due_at, cause)"
+        " SELECT DISTINCT 'right', :repository_id || ':' || blob_digest, :now, 'manifest.end' FROM reference"
+        " WHERE manifest_id = :id AND blob_digest IS NOT NULL"
+        " ON CONFLICT (kind, key) DO UPDATE SET due_at = min(excluded.due_at, due_at), cause = excluded.cause",
+        repository_id=repository_id,
+        now=terms.now,
+        id=manifest_id,
+    )
+    tx.run(
+        "INSERT INTO review (kind, key, due_at, cause)"
+        " SELECT DISTINCT 'manifest', CAST(child_id AS TEXT), :now, 'index.end' FROM reference"
+        " WHERE manifest_id = :id AND child_id IS NOT NULL"
+        " ON CONFLICT (kind, key) DO UPDATE SET due_at = min(excluded.due_at, due_at), cause = excluded.cause",
+        now=terms.now,
+        id=manifest_id,
     )
 
 

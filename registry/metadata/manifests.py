@@ -34,6 +34,23 @@ class Referrer:
     annotations: str
 
 
+@dataclass(frozen=True, slots=True)
+class ListedManifest:
+    """A manifest and who names it; `blob_bytes` counts each blob once that it names itself, of its children none.
+
+    Instants are Unix milliseconds; `tags` are in byte order.
+    """
+
+    digest: str
+    media_type: str
+    artifact_type: str | None
+    blob_bytes: int
+    pushed_at: int
+    pushed_by: str
+    deleted_at: int | None
+    tags: tuple[str, ...]
+
+
 _COLUMNS = "manifest.id, manifest.digest, manifest.media_type, manifest.content"
 _CHILDREN = "SELECT DISTINCT child_id FROM reference WHERE manifest_id = :id AND child_id IS NOT NULL"
 
@@ -162,6 +179,26 @@ def is_any_incomplete(tx: Transaction, repository_id: int, may_lack: Collection[
         id=repository_id,
     )
     return any(_list_gone(tx, row[0], may_lack) for row in rows)
+
+
+def list_page(
+    tx: Transaction, repository_id: int, after: str, limit: int, *, is_deleted: bool, is_untagged: bool
+) -> list[ListedManifest]:
+    """Those after the digest `after`, by digest: the visible ones or those marked as deleted."""
+    rows = tx.run(
+        "SELECT digest, media_type, artifact_type, (SELECT coalesce(sum(blob.size), 0) FROM blob WHERE blob.digest IN"
+        " (SELECT blob_digest FROM reference WHERE manifest_id = manifest.id AND kind IN ('config', 'layer'))),"
+        " pushed_at, pushed_by, deleted_at, (SELECT group_concat(name) FROM tag WHERE manifest_id = manifest.id)"
+        " FROM manifest WHERE repository_id = :id AND digest > :after AND (deleted_at IS NOT NULL) = :is_deleted"
+        " AND NOT (:is_untagged AND EXISTS (SELECT 1 FROM tag WHERE manifest_id = manifest.id))"
+        " ORDER BY digest LIMIT :limit",
+        id=repository_id,
+        after=after,
+        limit=limit,
+        is_deleted=is_deleted,
+        is_untagged=is_untagged,
+    )
+    return [ListedManifest(*(*row[:-1], tuple(sorted(row[-1].split(","))) if row[-1] else ())) for row in rows]
 
 
 def list_referrers(

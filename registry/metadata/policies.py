@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from registry.identity import Deed
+from registry.lifecycle.policy import parse_policy
 from registry.metadata import changes
 from registry.metadata.database import Row, Transaction
 from registry.oci.names import RepositoryName
@@ -48,7 +49,8 @@ def put(tx: Transaction, repository_id: int, text: str, deed: Deed) -> None:
         at=deed.at,
         by=deed.actor.name,
     )
-    changes.append(tx, deed, "policy.set", repository_id)
+    number = len(parse_policy(text, is_strict=False).rules)
+    changes.append(tx, deed, "policy.set", repository_id, detail="1 rule" if number == 1 else f"{number} rules")
 
 
 def remove(tx: Transaction, repository_id: int, deed: Deed) -> bool:
@@ -73,7 +75,8 @@ def list_all(tx: Transaction, after: str, limit: int) -> list[StoredPolicy]:
 def transfer_changes(tx: Transaction, now: int) -> bool:
     """Make those policies due whose repositories had changes that no call has looked at. True while more are left.
 
-    A deleted repository's is due again when it comes back.
+    A deleted repository's is due again when it comes back. That there was a run is no change of the repository: what
+    it took has changes of its own, and a run that took nothing must not make the policy due again.
     """
     start, last = get_sequence(tx), changes.get_last(tx)
     end = min(last, start + _MOST_CHANGES)
@@ -81,7 +84,8 @@ def transfer_changes(tx: Transaction, now: int) -> bool:
         tx.run(
             "UPDATE policy SET due_at = (SELECT CASE WHEN deleted_at IS NULL THEN :now END FROM repository"
             " WHERE repository.id = policy.repository_id) WHERE repository_id IN"
-            " (SELECT change.repository_id FROM change WHERE sequence > :start AND sequence <= :end)",
+            " (SELECT change.repository_id FROM change WHERE sequence > :start AND sequence <= :end"
+            " AND action NOT LIKE 'lifecycle.%')",
             now=now,
             start=start,
             end=end,

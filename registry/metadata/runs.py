@@ -29,7 +29,10 @@ class StepOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many steps have come to which outcome; of those done, how many took an image, and the bytes freed."""
+    """How many steps have come to which outcome; of those done, how many took an image, and the bytes freed.
+
+    `all_images` and `undone_images` are of all steps, and of those undone, those of an image.
+    """
 
     planned: int = 0
     done: int = 0
@@ -38,11 +41,21 @@ class Tally:
     undone: int = 0
     images: int = 0
     bytes: int = 0
+    all_images: int = 0
+    undone_images: int = 0
 
     @property
     def tags(self) -> int:
         """Of those done, how many took a tag alone."""
         return self.done - self.images
+
+    @property
+    def all_tags(self) -> int:
+        return self.total - self.all_images
+
+    @property
+    def undone_tags(self) -> int:
+        return self.undone - self.undone_images
 
     @property
     def total(self) -> int:
@@ -241,16 +254,24 @@ def set_outcome(tx: Transaction, run_id: int, position: int, outcome: StepOutcom
 
 def _tally(tx: Transaction, run_id: int) -> Tally:
     counts = dict.fromkeys(StepOutcome, 0)
-    images = freed = 0
+    images = dict.fromkeys(StepOutcome, 0)
+    freed = 0
     for outcome, takes_image, count, size in tx.run(
         "SELECT outcome, takes_image, count(*), sum(size) FROM run_step WHERE run_id = :id"
         " GROUP BY outcome, takes_image",
         id=run_id,
     ):
         counts[StepOutcome(outcome)] += count
-        if outcome == StepOutcome.DONE and takes_image:
-            images, freed = count, size
-    return Tally(**{outcome.value: count for outcome, count in counts.items()}, images=images, bytes=freed)
+        if takes_image:
+            images[StepOutcome(outcome)] = count
+            freed += size if outcome == StepOutcome.DONE else 0
+    return Tally(
+        **{outcome.value: count for outcome, count in counts.items()},
+        images=images[StepOutcome.DONE],
+        bytes=freed,
+        all_images=sum(images.values()),
+        undone_images=images[StepOutcome.UNDONE],
+    )
 
 
 def _run(tx: Transaction, row: Row) -> Run:

@@ -73,7 +73,7 @@ def reopen_all(tx: Transaction, repository_id: int, closed_at: int, deed: Deed) 
         "INSERT INTO tag (repository_id, name, digest, manifest_id, valid_from, set_by)"
         " SELECT tag.repository_id, tag.name, tag.digest, manifest.id, :at, :by FROM tag JOIN manifest"
         " ON manifest.repository_id = tag.repository_id AND manifest.digest = tag.digest"
-        f" WHERE {_CLOSED_LAST} RETURNING 1",
+        f" WHERE {_CLOSED_LAST} AND manifest.deleted_at IS NULL RETURNING 1",
         id=repository_id,
         closed_at=closed_at,
         at=deed.at,

@@ -34,7 +34,7 @@ COMMANDS = [
     *(("trust", verb) for verb in ("add", "list", "disable", "enable", "remove")),
     *(("repository", verb) for verb in ("list", "show", "create", "set", "delete", "restore")),
     *(("tag", verb) for verb in ("list", "history", "restore")),
-    *(("manifest", verb) for verb in ("delete", "restore")),
+    *(("manifest", verb) for verb in ("list", "delete", "restore")),
     *(
         ("lifecycle", verb)
         for verb in ("set", "list", "show", "remove", "preview", "test", "run", "apply", "runs", "undo")

@@ -1,13 +1,14 @@
 """`entrepot lifecycle` run, apply, runs and undo."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.access import done, refused
+from tests.cli.access import audited, done, refused
 from tests.cli.aged import Aged, fill_aged
 from tests.cli.policies import (
     ALL_BUT_ONE_GO,
@@ -117,6 +118,9 @@ def test_what_changed_since_a_run_was_stopped_survives(data: Path, tmp_path: Pat
     fill_aged(data, [Aged("build 3", 0, ["wanted"])], "acme/many")
     said = done("lifecycle", "apply", "1")
     assert said.startswith("run 1: acme/many: 10 images removed")
+    assert said.endswith("; 1 kept, because it changed since the plan\n")
+    (row,) = (line for line in done("lifecycle", "runs", "1").splitlines() if line.startswith("changed"))
+    assert row.endswith("  kept: changed since the plan")
     assert {"wanted", "build-3"} <= tags("acme/many")
     fill_aged(data, [Aged(f"late {number}", 20 - number, [f"late-{number}"]) for number in range(12)], "acme/many")
     assert entrepot("lifecycle", "run").status == 1
@@ -166,6 +170,69 @@ def test_what_fails_in_one_repository_fails_there_alone(monkeypatch: pytest.Monk
     assert (manifests("acme/app"), manifests("acme/many")) == (5, 1)
     (failed,) = json.loads(entrepot("lifecycle", "run", "--json", "--repository", "acme/app").stdout)["failed"]
     assert failed["repository"] == "acme/app"
+
+
+def listed() -> dict[int, tuple[str, str, str]]:
+    """Of each run its status, and the images and the tags that its row has."""
+    rows = (re.split(r" {2,}", line.strip()) for line in done("lifecycle", "runs").splitlines()[1:])
+    return {int(row[0]): (row[4], row[5], row[6]) for row in rows}
+
+
+@pytest.mark.usefixtures("app", "braked")
+def test_the_list_says_how_much_a_run_was_about(tmp_path: Path) -> None:
+    """Of how many images one that has not finished was to remove some, and how many an undo restored."""
+    assert entrepot("lifecycle", "run").status == 1
+    numbers = {each["repository"]: each["run"] for each in runs()}
+    app, many = numbers["acme/app"], numbers["acme/many"]
+    assert listed() == {app: ("applied", "2", "1"), many: ("stopped", "0 of 11", "0")}
+    done("lifecycle", "undo", str(app))
+    done("lifecycle", "set", "acme/many", write_policy(tmp_path / "other.json", UNTAGGED_GO))
+    done("lifecycle", "run", "--repository", "acme/many")
+    assert listed() == {app: ("undone", "2 restored", "1 restored"), many: ("superseded", "0 of 11", "0")}
+    assert done("lifecycle", "runs", str(app)).endswith(f"run {app}: acme/app: 2 images and 1 tag restored\n")
+    found = {each["run"]: each for each in runs()}
+    assert (found[app]["restored_images"], found[app]["restored_tags"]) == (2, 1)
+    assert (found[many]["planned_images"], found[many]["planned_tags"], found[many]["images"]) == (11, 0, 12)
+
+
+@pytest.mark.usefixtures("braked")
+def test_what_is_kept_says_why() -> None:
+    """What was protected since the plan was made is not removed, and row and sum say so in words."""
+    assert entrepot("lifecycle", "run").status == 1
+    done("repository", "set", "acme/many", "protect=build-3,build-4")
+    said = done("lifecycle", "apply", "1")
+    assert said.endswith("; 2 kept, because they are protected or needed, or the policy takes them no more\n")
+    rows = [line for line in done("lifecycle", "runs", "1").splitlines() if line.startswith("held")]
+    why = "kept: protected, or an index or subject needs it, or the policy takes it no more"
+    assert [(row.split()[1], row.endswith(f"  {why}")) for row in rows] == [("build-3", True), ("build-4", True)]
+    assert json.loads(done("lifecycle", "runs", "1", "--json"))["steps"][3]["reason"].startswith("rule 1 expires")
+
+
+def test_an_undo_of_nothing_leaves_the_run(data: Path, tmp_path: Path) -> None:
+    """Exit status 1, and what was lost and why; it is undone when something has come back."""
+    digests = fill_aged(data, APP)
+    done("lifecycle", "set", "acme/app", write_policy(tmp_path / "policy.json", PULL_REQUEST_TAGS_GO))
+    done("lifecycle", "run")
+    done("manifest", "delete", "acme/app", digests["new release"])
+    outcome = entrepot("lifecycle", "undo", "1")
+    assert (outcome.status, outcome.stdout) == (1, "run 1: acme/app: nothing restored, and the run stays applied\n")
+    assert outcome.stderr == "the tag pr-7 did not come back: its manifest was deleted since\n"
+    assert listed() == {1: ("applied", "0", "1")}
+    done("manifest", "restore", "acme/app", digests["new release"])
+    done("lifecycle", "undo", "1")
+    assert listed() == {1: ("undone", "0", "1 restored")}
+
+
+@pytest.mark.usefixtures("braked")
+def test_runs_are_in_the_audit_log() -> None:
+    """Each time one is stopped, applied or undone, with how much; and who has set how many rules."""
+    entrepot("lifecycle", "run")
+    done("lifecycle", "apply", "1")
+    done("lifecycle", "undo", "1")
+    assert [(line["action"], line["detail"]) for line in audited("--action", "lifecycle.")] == [
+        (f"lifecycle.{verb}", "run 1: 11 images") for verb in ("stop", "apply", "undo")
+    ]
+    assert [line["detail"] for line in audited("--action", "policy.")] == ["1 rule"]
 
 
 def test_runs_are_listed_and_shown(app: dict[str, str], braked: dict[str, str]) -> None:

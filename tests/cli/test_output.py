@@ -2,7 +2,8 @@
 
 import pytest
 
-from registry.cli.output import exact_instant, show_count, show_instant, show_size, show_text
+from registry.cli.output import exact_instant, show_count, show_instant, show_size
+from registry.cli.printable import show_text
 
 
 @pytest.mark.parametrize(

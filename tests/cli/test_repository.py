@@ -160,6 +160,18 @@ def test_set_says_what_is_set() -> None:
         assert (outcome.status, outcome.stdout) == (0, said)
 
 
+@pytest.mark.usefixtures("filled")
+def test_set_counts_what_is_protected() -> None:
+    """Patterns that match no tag are noticed; where nothing is protected, nothing is counted."""
+    for values, said in (
+        (["protect=1,2*"], "tags that it protects now: 1 of 1\n"),
+        (["protect=v*"], "tags that it protects now: 0 of 1\n"),
+        (["undelete_days=3"], ""),
+        (["protect="], ""),
+    ):
+        assert entrepot("repository", "set", "demo/app", *values).stderr == said
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -168,6 +180,11 @@ def test_set_says_what_is_set() -> None:
         ("immutability=never", "immutability must be one of mutable, immutable"),
         ("immutability=immutable_with_exclusion", "exclude=PATTERNS goes with"),
         ("exclude=v*", "exclude=PATTERNS goes with"),
+        ("imutability=immutable", "did you mean immutability?"),
+        ("undeleted_days=3", "did you mean undelete_days?"),
+        ("protect=v*,release/*", "protect has '/' in the pattern 'release/*', and no tag can"),
+        ("exclude=v[0-9]", "exclude has '[' in the pattern 'v[0-9]', and no tag can"),
+        ("protect=a b", "protect has ' ' in the pattern 'a b', and no tag can"),
         ("protect=*a*b*c*d*e*", "protect must be patterns"),
         ("undelete_days=soon", "undelete_days must be a number from 0"),
         ("undelete_days=-1", "undelete_days must be a number from 0"),
@@ -210,6 +227,19 @@ def test_a_deleted_one_comes_back(filled: Filled) -> None:
     assert filled.manifests[1] in entrepot("tag", "list", "demo/app").stdout
     assert json.loads(entrepot("repository", "list", "--deleted", "--json").stdout) == {"repositories": []}
     assert changes(filled)[-1] == (f"cli:{user()}", "repository.restore", "demo/app")
+
+
+@pytest.mark.usefixtures("filled")
+def test_delete_says_until_when_it_can_come_back() -> None:
+    """As the list of the deleted says; nothing where nothing can: no window, or nothing in it."""
+    outcome = entrepot("repository", "delete", "demo/app", "--yes")
+    until = entrepot("repository", "list", "--deleted").stdout.split()[-1]
+    assert outcome.stderr == f"until {until} `entrepot repository restore demo/app` brings it back\n"
+    entrepot("repository", "set", "demo/base", "undelete_days=0")
+    entrepot("repository", "create", "demo/empty")
+    for name in ("demo/base", "demo/empty"):
+        outcome = entrepot("repository", "delete", name, "--yes")
+        assert (outcome.status, outcome.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("filled")

@@ -1,9 +1,11 @@
 """`entrepot tag`."""
 
+import asyncio
 import json
 
 import pytest
 
+from registry.metadata.database import Database
 from tests.cli.conftest import Filled
 from tests.cli.running import Terminal, entrepot
 
@@ -89,6 +91,20 @@ def test_history_at_an_instant(filled: Filled) -> None:
     )
 
 
+def test_what_is_shown_can_be_typed_back(filled: Filled) -> None:
+    """Tables cut an instant to its second, so a second given is its end; a part of it is itself."""
+    shift(filled, 345)
+    lines = entrepot("tag", "history", "demo/app", "1").stdout.splitlines()[1:]
+    for digest, since in (line.split()[:2] for line in lines):
+        _, line = entrepot("tag", "history", "demo/app", "1", "--at", since).stdout.splitlines()
+        assert line.split()[:2] == [digest, since]
+        assert entrepot("tag", "restore", "demo/app", "1", "--at", since).status == 0
+        assert current() == digest
+    for at, push in (("2026-01-01T00:01:00.344Z", 0), ("2026-01-01T00:01:00.345Z", 1), ("2026-01-01T00:01Z", 0)):
+        _, line = entrepot("tag", "history", "demo/app", "1", "--at", at).stdout.splitlines()
+        assert line.split()[0] == filled.manifests[push]
+
+
 def test_a_moved_tag_goes_back(filled: Filled) -> None:
     """The command says where it points, and where it pointed before."""
     first, second = filled.manifests
@@ -124,12 +140,21 @@ def test_a_deleted_tag_comes_back(filled: Filled) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["2"], "there never was a tag 2"),
-        (["1", "--at", "2025-12-31"], "1 pointed to nothing then"),
+        (
+            ["2"],
+            (
+                "there never was a tag 2: `entrepot tag list demo/app` lists those there are, and `entrepot tag history"
+                " demo/app TAG` shows what one pointed to, also one that was deleted"
+            ),
+        ),
+        (
+            ["1", "--at", "2025-12-31"],
+            "1 pointed to nothing then; `entrepot tag history demo/app 1` shows what it pointed to, and when",
+        ),
     ],
 )
 def test_there_is_nothing_to_go_back_to(arguments: list[str], said: str) -> None:
-    """A tag that never was, and an instant before it."""
+    """A tag that never was, and an instant before it: both with the command that shows what was."""
     outcome = entrepot("tag", "restore", "demo/app", *arguments)
     assert (outcome.status, outcome.stdout, outcome.stderr) == (1, "", f"entrepot: {said}\n")
 
@@ -150,6 +175,23 @@ def test_what_is_no_instant(command: str) -> None:
     outcome = entrepot("tag", command, "demo/app", "1", "--at", "yesterday")
     assert outcome.status == 2
     assert "a duration such as 90m" in outcome.stderr
+
+
+def shift(filled: Filled, milliseconds: int) -> None:
+    """Move the history of all tags forward a little."""
+
+    async def work() -> None:
+        database = Database(filled.data / "entrepot.db")
+        try:
+            await database.write(
+                lambda tx: tx.run(
+                    "UPDATE tag SET valid_from = valid_from + :by, valid_to = valid_to + :by", by=milliseconds
+                )
+            )
+        finally:
+            database.close()
+
+    asyncio.run(work())
 
 
 def current() -> str:

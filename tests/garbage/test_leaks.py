@@ -5,7 +5,7 @@ import pytest
 from tests.garbage.conftest import Stage
 from tests.garbage.content import AS_BLOB, CACHE, MANIFESTS, UNKNOWN_TYPE, describe, make_manifest
 from tests.garbage.races import CONFIG, IMAGE, INDEX, LAYER, OTHER, expect_whole, push_image
-from tests.garbage.yard import DAY, Yard
+from tests.garbage.yard import DAY, HOUR, SETTLE, Yard
 from tests.scenarios.images import make_blob
 
 EMPTY = make_blob("")
@@ -78,4 +78,21 @@ async def test_child_that_was_deleted_after_its_index(stage: Stage) -> None:
     await look(stage.yard)
     await stage.yard.set("a", undelete_days="0")
     await stage.yard.quiesce()
+    assert stage.yard.files() == {}
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_what_is_deleted_soon_after_its_push(stage: Stage, is_named: bool) -> None:
+    """Without a window its bytes are free when all has settled: they do not wait for the lease of the push to end."""
+    if is_named:
+        await push_image(stage.yard)
+        await stage.yard.pass_time(HOUR)
+        await stage.yard.delete_manifest("a", IMAGE.digest)
+    else:
+        await stage.yard.push_blob("a", OTHER)
+        await stage.yard.pass_time(HOUR)
+        await stage.yard.delete_blob("a", OTHER)
+    await stage.yard.collect()
+    await stage.yard.pass_time(SETTLE)
+    await stage.yard.collect()
     assert stage.yard.files() == {}

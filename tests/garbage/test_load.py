@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.garbage.load import Load
 
-SECONDS = 20
+SECONDS = 12
 
 
 def test_load_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:

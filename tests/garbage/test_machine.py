@@ -317,7 +317,7 @@ class GarbageMachine(Watch):
         self.open(self.oracle.days)
 
 
-EXAMPLES = int(os.environ.get("GARBAGE_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("GARBAGE_EXAMPLES", "30"))
 pytestmark = pytest.mark.timeout(60 + 5 * EXAMPLES)  # seconds: ten times what it takes
 TestGarbageMachine = GarbageMachine.TestCase
 TestGarbageMachine.settings = settings(

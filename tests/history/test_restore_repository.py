@@ -10,6 +10,7 @@ from registry.metadata.database import Transaction
 from registry.metadata.repositories import Repository
 from registry.oci.names import RepositoryName, Tag
 from tests.history.moving import DAY, Past
+from tests.lifecycle.stage import policy_text
 from tests.metadata.rows import rows
 from tests.scenarios.client import SOMEBODY
 from tests.scenarios.images import make_blob, make_index
@@ -17,6 +18,7 @@ from tests.scenarios.images import make_blob, make_index
 pytestmark = pytest.mark.anyio
 
 A = RepositoryName("a")
+POLICY = policy_text("ANY1 P3")
 
 
 async def list_tags(past: Past, name: str = "a") -> dict[str, str]:
@@ -110,6 +112,24 @@ async def test_an_empty_one_in_between(past: Past) -> None:
     await past.delete_repository("a")
     assert await past.restore_repository("a") == 1
     assert await list_tags(past) == {"v": str(image.digest)}
+
+
+@pytest.mark.parametrize("has_policy", [True, False])
+async def test_an_empty_one_with_settings_or_a_policy(past: Past, has_policy: bool) -> None:
+    """What somebody has set for it comes back, though it holds no content."""
+    await past.registry.repositories.create(A, SOMEBODY)
+    if has_policy:
+        await past.registry.policies.set(A, POLICY, SOMEBODY)
+    else:
+        await past.set("a", immutability="immutable", undelete_days="30")
+    shown = await past.registry.repositories.show(A)
+    await past.delete_repository("a")
+    past.clock.now += 1_000
+    assert [each.name for each in await past.registry.repositories.list_deleted(None, 10)] == [A]
+    assert await past.restore_repository("a") == 0
+    assert await past.registry.repositories.show(A) == shown
+    stored = await past.registry.policies.find(A)
+    assert (stored.text if stored else "") == (POLICY if has_policy else "")
 
 
 async def test_what_never_was(past: Past) -> None:

@@ -223,6 +223,19 @@ async def test_change_beside_a_run_is_not_lost(stage: Stage) -> None:
     assert (await stage.policies.get(NAME)).due_at == NOW
 
 
+async def test_pull_beside_a_run_keeps_the_policy_due(stage: Stage) -> None:
+    """What was to go and was pulled meanwhile is looked at again: the change log does not tell of pulls."""
+    await stage.push(image("one"), 100, "v1")
+    await stage.set_policy(own_rule(1, {"tagStatus": "any", "notPulledForDays": 30}))
+    assert await stage.runs.due(None) == [NAME]
+    run = await stage.runs.run(NAME, OPERATOR, stage.meanwhile(lambda tx: pull(tx, image("one"), "ci", NOW)))
+    assert run
+    assert await stage.outcomes(run.id) == ["changed"]
+    assert await stage.runs.due(None) == [NAME]
+    assert await stage.runs.run(NAME, OPERATOR, stage.advance) is None
+    assert (await stage.policies.get(NAME)).due_at == NOW + 30 * DAY + 1
+
+
 async def test_deleted_repository_is_not_due(stage: Stage) -> None:
     """It waits with its policy, and is due when it comes back; a new one of its name has no policy."""
     await stage.policies.set(NAME, AFTER_DAYS, OPERATOR)

@@ -125,11 +125,45 @@ def test_text_is_refused(text: str, reason: str) -> None:
     ],
 )
 def test_rule_is_refused(path: str, value: Any, reason: str) -> None:
-    """What is wrong with one rule is said in ECR's words, after its rulePriority."""
+    """What is wrong with one rule is said in ECR's words, after its rulePriority and before the key."""
     problem = refusal(changed("T12 v* P7", path, value))
     assert problem.reason.startswith(reason)
-    assert str(problem) == f"rule 12: {problem.reason}"
+    assert str(problem) == f"rule 12: {problem.reason}" + (f" [{problem.key}]" if problem.key else "")
     assert problem.rule == 12
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [
+        ("rulePriority", 0, "rulePriority"),
+        ("name", "x", ""),
+        ("description", 7, "description"),
+        ("selection", 7, "selection"),
+        ("selection.tags", [], "selection"),
+        ("selection.tagStatus", "x", "selection.tagStatus"),
+        ("selection.tagPatternList", [""], "selection.tagPatternList"),
+        ("selection.tagPatternList", ["*" * 5], "selection.tagPatternList"),
+        ("selection.storageClass", "x", "selection.storageClass"),
+        ("selection.countType", "x", "selection.countType"),
+        ("selection.countUnit", DROP, "selection.countUnit"),
+        ("selection.countNumber", 0, "selection.countNumber"),
+        ("action.type", "x", "action.type"),
+        ("action.targetStorageClass", "archive", "action.targetStorageClass"),
+    ],
+)
+def test_refusals_name_the_key(path: str, value: Any, key: str) -> None:
+    """In brackets, after ECR's sentence, which says nothing of it."""
+    problem = refusal(changed("T12 v* P7", path, value))
+    assert problem.key == key
+    assert str(problem).endswith(f" [{key}]") or not key
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("rules", "line 1, column 1"), ('{\n  "rules": [,]}', "line 2, column 13")]
+)
+def test_bad_syntax_has_a_place(text: str, place: str) -> None:
+    """Its line and column, as editors count them."""
+    assert str(refusal(text)).endswith(f" at {place}")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +175,7 @@ def test_rule_is_refused(path: str, value: Any, reason: str) -> None:
 )
 def test_archive_rule_is_refused(rule: str, reason: str) -> None:
     """What is in the archive stays there for 90 days, and can only expire."""
-    assert str(refusal(policy_text(rule))) == f"rule 3: {reason}"
+    assert str(refusal(policy_text(rule))).startswith(f"rule 3: {reason} [selection")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +187,7 @@ def test_archive_rule_is_refused(rule: str, reason: str) -> None:
 )
 def test_count_rule_is_refused(path: str, value: Any, reason: str) -> None:
     """A count has no unit, and `any` no list, not even an empty one."""
-    assert str(refusal(changed("ANY4 C7", path, value))) == f"rule 4: {reason}"
+    assert str(refusal(changed("ANY4 C7", path, value))).startswith(f"rule 4: {reason} [selection")
 
 
 @pytest.mark.parametrize("priority", [0, -1, 1 << 31, (1 << 63) - 1, 1.5, "1", None, True, [], DROP])
@@ -170,6 +204,7 @@ def test_rule_is_an_object(rule: Any) -> None:
     problem = refusal(json.dumps({"rules": [rule_fields("U1 P7"), rule]}))
     assert str(problem).startswith("rule at position 2: instance type (")
     assert str(problem).endswith('does not match any allowed primitive type (allowed: ["object"])')
+    assert problem.key == ""
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.cli.lifecycle_preview import _differ
 from tests.lifecycle.notation import own_rule
-from tests.lifecycle.stage import NAME, OPERATOR, image, open_stage, protect
+from tests.lifecycle.stage import NAME, OPERATOR, Stage, hide, image, open_stage, policy_text, protect
 from tests.scenarios.images import Content, make_blob, make_index
 
 SOME_TAGS = {"tagStatus": "tagged", "tagPatternAnyList": ["*1", "*2"]}
@@ -94,3 +96,16 @@ def test_preview_equals_run(
 
     with TemporaryDirectory() as folder:
         asyncio.run(work(folder))
+
+
+@pytest.mark.anyio
+async def test_difference_of_previews_beside_others(stage: Stage) -> None:
+    """What was pushed or deleted between the two looks is in one of them only, and is no difference."""
+    stays, goes, comes = image("stays"), image("goes"), image("comes")
+    await stage.push(stays, 9, "v1")
+    await stage.push(goes, 9, "v2")
+    stored = await stage.policies.preview(NAME, text=policy_text("ANY1 P3"))
+    await stage.push(comes, 9, "v3")
+    await stage.database.write(lambda tx: hide(tx, goes))
+    new = await stage.policies.preview(NAME, text=policy_text("ANY1 P400"))
+    assert [(word, fate.image.digest) for word, fate in _differ(stored, new)] == [("expired", str(stays.digest))]

@@ -32,6 +32,7 @@ from tests.scenarios.images import Content, make_index
 
 pytestmark = pytest.mark.anyio
 
+HOUR = 3_600_000  # milliseconds
 OLD, NEW = image("old"), image("new")
 INDEX = make_index([OLD])
 AFTER_DAYS = "T1 v* P3"
@@ -55,7 +56,12 @@ async def test_run_takes_what_the_plan_says(stage: Stage) -> None:
     assert step.step.reason.startswith("rule 1 expires images with a tag like v* pushed more than 3 days ago")
     assert step.done_at == NOW
     audit = await stage.rows("SELECT action, tag FROM change WHERE request_id = 'run 1' AND actor = 'operator'")
-    assert sorted(audit, key=str) == [("manifest.delete", None), ("tag.delete", "v1"), ("tag.delete", "v1.0")]
+    assert sorted(audit, key=str) == [
+        ("lifecycle.apply", None),
+        ("manifest.delete", None),
+        ("tag.delete", "v1"),
+        ("tag.delete", "v1.0"),
+    ]
 
 
 async def test_nothing_to_do_stores_nothing(stage: Stage) -> None:
@@ -166,6 +172,31 @@ async def test_what_was_pushed_again_is_another_image(stage: Stage) -> None:
     run = await stage.runs.run(NAME, OPERATOR, stage.meanwhile(push_bare_again))
     assert run
     assert await stage.outcomes(run.id) == ["changed"]
+
+
+@pytest.mark.parametrize("is_planned", [True, False])
+@pytest.mark.parametrize(
+    "tell", [lambda tx: put(tx, OLD, NOW), lambda tx: pull(tx, OLD, "ci", NOW)], ids=["PUT", "HEAD"]
+)
+async def test_child_that_a_client_was_told_of_stays(
+    stage: Stage, tell: Callable[[Transaction], object], is_planned: bool
+) -> None:
+    """For an hour, as after its first push, whether the run was planned before or comes later: an index may follow."""
+    await stage.push(OLD, 30)
+    await stage.set_policy("U1 P14")
+    if is_planned:
+        run = await stage.runs.run(NAME, OPERATOR, stage.meanwhile(tell))
+        assert run
+        assert await stage.outcomes(run.id) == ["changed"]
+    else:
+        await stage.database.write(tell)
+    stage.now += HOUR - 1
+    assert await stage.runs.run(NAME, OPERATOR, stage.advance) is None
+    assert (await stage.policies.get(NAME)).due_at == NOW + HOUR
+    assert await stage.visible() == ([str(OLD.digest)], [])
+    stage.now += 1
+    assert await stage.runs.run(NAME, OPERATOR, stage.advance)
+    assert await stage.visible() == ([], [])
 
 
 async def test_children_and_referrers_stay_with_what_stays(stage: Stage) -> None:

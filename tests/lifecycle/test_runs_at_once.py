@@ -1,6 +1,7 @@
 """Runs beside each other, and runs that were cut off: one of them does the work, once."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -81,3 +82,29 @@ async def test_two_runs_at_once(stage: Stage) -> None:
     assert await stage.visible() == ([], [])
     deletes = await stage.rows("SELECT count(*), count(DISTINCT digest) FROM change WHERE action = 'manifest.delete'")
     assert deletes == [(300, 300)]
+
+
+async def test_run_beside_an_apply(stage: Stage) -> None:
+    """What somebody has said is meant goes on, also while the next round finds that the brake would stop the rest."""
+    await stage.push_many(60)
+    await stage.set_policy("ANY1 P3")
+    stopped = await stage.runs.run(NAME, OPERATOR, stage.advance)
+    assert stopped
+    assert stopped.status is Status.STOPPED
+
+    async def run_elsewhere() -> None:
+        other = Database(stage.path)
+        try:
+            await stage.open_runs(other).run(NAME, PUSHER, stage.advance)
+        finally:
+            other.close()
+
+    def meanwhile(behind: int, _total: int) -> None:
+        if behind == 20:
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, run_elsewhere()).result()
+
+    applied = await stage.runs.apply(stopped.id, OPERATOR, meanwhile)
+    assert (applied.id, applied.status, applied.tally.done) == (stopped.id, Status.APPLIED, 60)
+    assert [run.id for run in await stage.runs.list(NAME, None, 10)] == [stopped.id]
+    assert await stage.visible() == ([], [])

@@ -3,8 +3,10 @@
 import pytest
 
 from registry.lifecycle.refusals import RunEnded
+from registry.metadata.runs import Status
 from tests.lifecycle.notation import NOW, own_rule
-from tests.lifecycle.stage import NAME, OPERATOR, Stage, hide, image, put
+from tests.lifecycle.stage import NAME, OPERATOR, PUSHER, Stage, hide, image, protect, put
+from tests.lifecycle.test_runs_at_once import Cut, cut
 from tests.scenarios.images import make_blob, make_index
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +36,14 @@ async def test_undo_brings_everything_back(stage: Stage) -> None:
         await stage.runs.undo(run.id, OPERATOR, stage.advance)
     await stage.policies.remove(NAME, OPERATOR)
     actions = await stage.rows("SELECT DISTINCT action FROM change WHERE request_id = 'run 1' ORDER BY action")
-    assert [row[0] for row in actions] == ["manifest.delete", "manifest.restore", "tag.delete", "tag.set"]
+    assert [row[0] for row in actions] == [
+        "lifecycle.apply",
+        "lifecycle.undo",
+        "manifest.delete",
+        "manifest.restore",
+        "tag.delete",
+        "tag.set",
+    ]
 
 
 async def test_undo_leaves_what_was_set_since(stage: Stage) -> None:
@@ -54,7 +63,10 @@ async def test_undo_leaves_what_was_set_since(stage: Stage) -> None:
 
 
 async def test_undo_of_tags(stage: Stage) -> None:
-    """Tags that a rule took alone come back, but not onto a manifest that was deleted since; later it may be."""
+    """Tags that a rule took alone come back, but not onto a manifest that was deleted since; later it may be.
+
+    As long as nothing is back, the run is not undone.
+    """
     await stage.push(OLD, 9, "v1")
     await stage.set_policy(TAGS_ALONE)
     run = await stage.runs.run(NAME, OPERATOR, stage.advance)
@@ -63,10 +75,29 @@ async def test_undo_of_tags(stage: Stage) -> None:
     undone = await stage.runs.undo(run.id, OPERATOR, stage.advance)
     assert [(one.tag, one.reason) for one in undone.lost] == [("v1", "its manifest was deleted since")]
     assert undone.restored == []
+    assert (undone.run.status, undone.run.ended_at, undone.run.ended_by) == (Status.APPLIED, NOW, "operator")
+    assert await stage.rows("SELECT 1 FROM change WHERE action = 'lifecycle.undo'") == []
     await stage.push(OLD, 0)
-    undone = await stage.runs.undo(run.id, OPERATOR, stage.advance)
+    undone = await stage.runs.undo(run.id, PUSHER, stage.advance)
     assert (len(undone.restored), undone.lost) == (1, [])
+    assert (undone.run.status, undone.run.ended_by) == (Status.UNDONE, "pusher")
+    assert (undone.run.tally.undone_images, undone.run.tally.undone_tags) == (0, 1)
     assert await stage.visible() == ([str(OLD.digest)], ["v1"])
+
+
+async def test_undo_of_a_run_that_was_cut_off(stage: Stage) -> None:
+    """Nothing of it goes on meanwhile; where nothing comes back, it can be gone on with as before."""
+    images = await stage.push_many(50)
+    await stage.set_policy("ANY1 P3")
+    await stage.database.write(lambda tx: protect(tx, "", brake_percent="100"))
+    with pytest.raises(Cut):
+        await stage.runs.run(NAME, OPERATOR, cut)
+    await stage.database.write(lambda tx: tx.run("DELETE FROM manifest WHERE deleted_at IS NOT NULL"))
+    undone = await stage.runs.undo(1, OPERATOR, stage.advance)
+    assert (len(undone.lost), undone.run.status, undone.run.ended_at) == (20, Status.APPLYING, None)
+    await stage.push(images[0], 0)
+    undone = await stage.runs.undo(1, OPERATOR, stage.advance)
+    assert (len(undone.restored), undone.run.status) == (1, Status.UNDONE)
 
 
 async def test_undo_says_what_is_gone_for_good(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from registry.metadata import manifests, repositories, schema, tags
 from registry.metadata.database import Database, Transaction
+from registry.metadata.manifests import ListedManifest
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
-from tests.metadata.rows import DEED, insert_manifest, insert_repository
-from tests.scenarios.images import make_blob, make_image
+from tests.metadata.rows import DEED, insert_blob, insert_manifest, insert_repository
+from tests.scenarios.images import Content, make_blob, make_image
 
 NAMES = st.text("a0._-B", min_size=1, max_size=4) | st.sampled_from(
     ["a", "a/b", "a-b", "a.b", "a0", "ab", "a/b/c", "a_b"]
@@ -99,3 +101,62 @@ def test_referrers_are_read_in_order(count: int, deleted: set[int], artifact_typ
 
     with TemporaryDirectory() as folder:
         asyncio.run(run(folder))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 20), st.sets(st.integers(0, 19)), st.sets(st.integers(0, 19)), st.integers(1, 7))
+def test_manifests_are_listed_in_pages(count: int, deleted: set[int], tagged: set[int], limit: int) -> None:
+    """The pages, one after the other, are the repository's manifests once, by digest, each with its tags and blobs."""
+    layers = [make_blob(f"layer {number}") for number in range(count)]
+    images = [make_image(CONFIG, [CONFIG, layer]) for layer in layers]
+    in_order = sorted(range(count), key=lambda number: str(images[number].digest))
+    tagged -= deleted
+
+    def show(number: int) -> tuple[str, tuple[str, ...], int]:
+        names = (f"a{number}", f"b{number}") if number in tagged else ()
+        return str(images[number].digest), names, len(CONFIG.content) + len(layers[number].content)
+
+    def work(tx: Transaction) -> None:
+        schema.migrate(tx)
+        insert_manifest(tx, insert_repository(tx), "other")
+        repository_id = insert_repository(tx, "listed")
+        for number, image in enumerate(images):
+            insert_image(tx, repository_id, image, (CONFIG, layers[number]), show(number)[1][::-1])
+        for number in deleted & set(in_order):
+            stored = manifests.find(tx, RepositoryName("listed"), images[number].digest)
+            assert stored
+            manifests.mark_deleted(tx, repository_id, stored, DEED)
+        for is_deleted, is_untagged in product((False, True), repeat=2):
+            numbers = [n for n in in_order if (n in deleted) == is_deleted and not (is_untagged and n in tagged)]
+            found = list_manifests(tx, repository_id, limit, is_deleted=is_deleted, is_untagged=is_untagged)
+            assert [(each.digest, each.tags, each.blob_bytes) for each in found] == list(map(show, numbers))
+
+    async def run(folder: str) -> None:
+        database = Database(Path(folder) / "entrepot.db")
+        await database.write(work)
+        database.close()
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(run(folder))
+
+
+def insert_image(
+    tx: Transaction, repository_id: int, image: Content, parts: tuple[Content, ...], names: tuple[str, ...]
+) -> None:
+    for blob in parts:
+        insert_blob(tx, repository_id, blob)
+    manifest_id = insert_manifest(tx, repository_id, image)
+    for name in names:
+        tags.set_tag(tx, repository_id, Tag(name), str(image.digest), manifest_id, DEED)
+
+
+def list_manifests(
+    tx: Transaction, repository_id: int, limit: int, *, is_deleted: bool, is_untagged: bool
+) -> list[ListedManifest]:
+    found: list[ListedManifest] = []
+    after = ""
+    while page := manifests.list_page(tx, repository_id, after, limit, is_deleted=is_deleted, is_untagged=is_untagged):
+        assert len(page) <= limit
+        found += page
+        after = page[-1].digest
+    return found
