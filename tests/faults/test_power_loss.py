@@ -13,7 +13,7 @@ from tests.kill import running
 from tests.kill.scenario import Crash
 
 # Late enough that much is acknowledged; at the first arrival too where a folder or the database itself is new.
-KILLS = [(point, 6, Survivors.NOTHING) for point in KILL_POINTS]
+KILLS = [(point, 2 if point.startswith("garbage.") else 6, Survivors.NOTHING) for point in KILL_POINTS]
 KILLS += [("commit.done", 1, Survivors.NOTHING), ("blob.recorded", 1, Survivors.NOTHING)]
 KILLS += [("transaction.applied", 60, Survivors.NOTHING)]
 KILLS += [("transaction.committed", at, Survivors.NOTHING) for at in (1, 2, 60)]
