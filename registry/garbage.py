@@ -96,10 +96,10 @@ class Garbage:
 
     async def begin_serving(self) -> None:
         """Leases that were only noted are lost with a server that was killed: so nothing is collected for a while."""
-        now = self._clock()
+        now, file = self._clock(), self._database.file_number
 
         def work(tx: Transaction) -> None:
-            serving.begin_serving(tx, now, self._windows.quiet)
+            serving.begin_serving(tx, now, self._windows.quiet, file)
             serving.note_window(tx, self._windows.undelete_days, now)
 
         await self._database.write(work)
@@ -109,11 +109,11 @@ class Garbage:
 
         Raises OtherWindow, also for a shorter one than the last server's, unless it `goes_ahead`.
         """
-        now, days = self._clock(), self._windows.undelete_days
+        now, days, file = self._clock(), self._windows.undelete_days, self._database.file_number
 
         def work(tx: Transaction) -> int | None:
             if not is_served:
-                serving.note_end(tx, now, self._windows.quiet)
+                serving.note_end(tx, now, self._windows.quiet, file)
             return serving.get_window(tx)
 
         window = await self._database.write(work)

@@ -70,9 +70,10 @@ def collect(
     at once, beside pushes and pulls. What is part of no image goes when that
     is still so a minute later: this waits for it. Afterwards it shows what else waits.
 
-    After a server that was killed the collector rests for ten minutes, because
-    some clients may have been told of blobs that they are about to use: then it
-    says until when, exit status 1. --now goes ahead, when no push is running.
+    After a server that was killed, or a restore, the collector rests for ten
+    minutes, because some clients may have been told of blobs that they are about
+    to use: then it says until when, exit status 1. --now goes ahead, when no push
+    is running.
 
     Examples:
       entrepot garbage collect --dry-run
@@ -95,7 +96,7 @@ def collect(
     if collected.rests_until is not None:
         raise Refused(
             f"the collector rests until {show_instant(collected.rests_until)}: the last server did not end by itself,"
-            " and some of its clients may be about to use blobs that they were told of.\n"
+            " or its database was restored, and clients may be about to use blobs that they were told of.\n"
             "When no push is running, --now goes ahead"
         )
     if collected.failed:

@@ -109,6 +109,7 @@ class Database:
             self._writer.set_busy_handler(_Patience())
             self._reader = _connect(path)
             self._reader.pragma("query_only", 1)
+            self.file_number = path.stat().st_ino
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._is_open = True
         self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)

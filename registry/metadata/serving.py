@@ -4,24 +4,28 @@ from registry.metadata import reviews
 from registry.metadata.database import Transaction
 
 
-def begin_serving(tx: Transaction, now: int, quiet: int) -> None:
-    """A server starts. When the last one did not end by itself, nothing is collected for `quiet` milliseconds."""
-    tx.run(
-        "UPDATE registry SET quiet_until = CASE WHEN is_running THEN max(quiet_until, :until) ELSE quiet_until END,"
-        " is_running = 1",
-        until=now + quiet,
-    )
+def begin_serving(tx: Transaction, now: int, quiet: int, file: int) -> None:
+    """A server starts, as `note_end` has it."""
+    note_end(tx, now, quiet, file)
+    tx.run("UPDATE registry SET is_running = 1")
 
 
 def end_serving(tx: Transaction) -> None:
     tx.run("UPDATE registry SET is_running = 0")
 
 
-def note_end(tx: Transaction, now: int, quiet: int) -> None:
-    """No server runs. When the last one did not end by itself, nothing is collected for `quiet` milliseconds."""
+def note_end(tx: Transaction, now: int, quiet: int, file: int) -> None:
+    """No server runs. Nothing is collected for `quiet` milliseconds when the last one did not end by itself.
+
+    Nor when the database's `file` (its inode) is another one: it was restored from a backup, or copied.
+    """
     tx.run(
-        "UPDATE registry SET quiet_until = max(quiet_until, :until), is_running = 0 WHERE is_running", until=now + quiet
+        "UPDATE registry SET quiet_until = max(quiet_until, :until), is_running = 0"
+        " WHERE is_running OR file_number <> :file",
+        until=now + quiet,
+        file=file,
     )
+    tx.run("UPDATE registry SET file_number = :file WHERE file_number IS NOT :file", file=file)
 
 
 def get_window(tx: Transaction) -> int | None:

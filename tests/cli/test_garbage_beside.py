@@ -1,5 +1,6 @@
 """`entrepot garbage collect` beside a server, and after one that was killed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,21 @@ def test_it_rests_after_a_server_that_was_killed(data: Path, tmp_path: Path) -> 
     assert (outcome.status, outcome.stdout) == (1, "")
     assert outcome.stderr.startswith("entrepot: the collector rests until 20")
     assert entrepot("garbage", "collect", "--now").status == 0
+
+
+@pytest.mark.usefixtures("filled")
+def test_it_rests_after_a_restore(data: Path, tmp_path: Path) -> None:
+    """A database that was copied to where it is may be older than its blobs: nothing goes before somebody looks."""
+    with serving(data, tmp_path / "log"):
+        pass
+    database = data / "entrepot.db"
+    assert entrepot("garbage", "collect").status == 0
+    copy = database.with_suffix(".copy")
+    shutil.copy(database, copy)
+    copy.replace(database)
+    outcome = entrepot("garbage", "collect")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith("entrepot: the collector rests until 20")
 
 
 @pytest.mark.usefixtures("filled")

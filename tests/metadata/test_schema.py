@@ -125,7 +125,9 @@ async def test_instance_is_kept(database: Database) -> None:
     assert await database.write(lambda tx: schema.get_or_make_instance(tx, "first", "000000000001", 1)) == "first"
     assert await database.write(lambda tx: schema.get_or_make_instance(tx, "second", "000000000002", 2)) == "first"
     assert await database.read(schema.find_instance) == "first"
-    assert await rows(database, "SELECT * FROM registry") == [(1, "first", "000000000001", 1, 0, 0, 0, 0, None, 0)]
+    assert await rows(database, "SELECT * FROM registry") == [
+        (1, "first", "000000000001", 1, 0, 0, 0, None, 0, None, 0)
+    ]
 
 
 async def test_commands_do_not_migrate(empty: Database) -> None:

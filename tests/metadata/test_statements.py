@@ -34,12 +34,13 @@ WHOLE_TABLES = {
     "DELETE FROM signing_key WHERE retired_at <= :until RETURNING 1",
     "DELETE FROM signing_key RETURNING 1",
     "UPDATE registry SET is_running = 0",
-    "UPDATE registry SET quiet_until = max(quiet_until, :until), is_running = 0 WHERE is_running",
     "SELECT undelete_days FROM registry",
+    "UPDATE registry SET is_running = 1",
     (
-        "UPDATE registry SET quiet_until = CASE WHEN is_running THEN max(quiet_until, :until) ELSE quiet_until END,"
-        " is_running = 1"
+        "UPDATE registry SET quiet_until = max(quiet_until, :until), is_running = 0"
+        " WHERE is_running OR file_number <> :file"
     ),
+    "UPDATE registry SET file_number = :file WHERE file_number IS NOT :file",
     "UPDATE registry SET undelete_days = :days WHERE undelete_days IS NOT :days RETURNING 1",
     "UPDATE registry SET policy_sequence = :end",
     "SELECT quiet_until FROM registry",

@@ -1,6 +1,7 @@
 -- What prunes a registry: leases and condemnations for the collector, pulls, policies, and the runs that applied them.
 
 ALTER TABLE registry ADD COLUMN is_running INTEGER NOT NULL DEFAULT 0;   -- a server sets it, and clears it at its clean end
+ALTER TABLE registry ADD COLUMN file_number INTEGER;                     -- the inode: a restored database has another one
 ALTER TABLE registry ADD COLUMN quiet_until INTEGER NOT NULL DEFAULT 0;  -- nothing is collected before
 ALTER TABLE registry ADD COLUMN undelete_days INTEGER;                   -- by which reviews of deleted content are due
 ALTER TABLE registry ADD COLUMN policy_sequence INTEGER NOT NULL DEFAULT 0;  -- policies know of the changes up to here
