@@ -238,6 +238,7 @@ class Runs:
 
     async def _let_others_write(self, start: int) -> None:
         """For longer than this has written since `start`: they would not get the lock from one who hurries."""
+        self._database.checkpoint()
         await asyncio.sleep(min(_PAUSE * max(self._clock() - start, 1), _MOST_PAUSE) / 1_000)
 
     async def _list_done(self, run_id: int, before: int) -> Sequence[Step]:

@@ -133,6 +133,14 @@ class Database:
         with _problems_named():
             return await job.wait()
 
+    def checkpoint(self) -> None:
+        """Bring what was written from the write-ahead log into the database, without waiting for anybody.
+
+        Who commits when the log has become long does so else: a push of another process, and waits for it.
+        """
+        with _problems_named():
+            self._reader.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
     def close(self) -> None:
         """Commit what waits to be written, and refuse the rest."""
         self._is_open = False
