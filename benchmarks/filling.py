@@ -12,12 +12,13 @@ from pathlib import Path
 
 import apsw
 
-from registry.app import Registry, milliseconds_now
+from registry.app import Registry
 from registry.config import Config
-from registry.identity import Actor, Deed
+from registry.identity import Actor, Deed, milliseconds_now
 from registry.metadata import blobs, manifests, policies, repositories, reviews, tags
 from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Transaction
+from registry.metadata.sqlite import SqliteTransaction
 from registry.oci.manifest import parse_manifest
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
@@ -93,7 +94,7 @@ class Filler:
     def count(self, sql: str) -> int:
         """The number that a query finds."""
         with self._connected() as connection:
-            found = Transaction(connection).only(sql)[0]
+            found = SqliteTransaction(connection, milliseconds_now).only(sql)[0]
         return int(found)
 
     @contextmanager
@@ -141,7 +142,7 @@ class Filler:
 def _writing(connection: apsw.Connection) -> Iterator[Transaction]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        yield Transaction(connection)
+        yield SqliteTransaction(connection, milliseconds_now)
     except BaseException:
         connection.execute("ROLLBACK")
         raise

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -38,12 +37,13 @@ from registry.errors import RegistryError
 from registry.federation import Federation
 from registry.garbage import Garbage, Windows
 from registry.identities import Identities
-from registry.identity import Actor, Clock
+from registry.identity import Actor, Clock, milliseconds_now
 from registry.leases import Leases
 from registry.limits import RequestLimits
 from registry.manifests import Manifests, SparseManifests
 from registry.metadata import blobs, schema
-from registry.metadata.database import Database, Transaction
+from registry.metadata.database import Transaction
+from registry.metadata.sqlite import SqliteDatabase
 from registry.passwords import Passwords
 from registry.policies import Policies
 from registry.pulls import Pulls
@@ -70,10 +70,6 @@ _BREATH_SECONDS = 0.05  # between two steps of the collector: pushes and pulls g
 _BURST_SECONDS = 10  # a caller may be so far ahead of its rate
 
 
-def milliseconds_now() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def new_id() -> str:
     """128 random bits: nobody guesses another's upload session."""
     return secrets.token_hex(16)
@@ -94,7 +90,7 @@ class Registry:
         self.clock = clock
         windows = windows or Windows(config.undelete_days)
         make_directories(config.database_path.parent)
-        self.database = Database(config.database_path, reach=reach, reserve=config.reserve)
+        self.database = SqliteDatabase(config.database_path, clock=clock, reach=reach, reserve=config.reserve)
         self.store = FilesystemBlobStore(config.storage_path, reach=reach, reserve=config.reserve)
         self._make_content(windows, reach)
         self._make_removal(windows, reach)

@@ -162,25 +162,25 @@ class Garbage:
             advance(Collected(waits_until=settled_at))
             await asyncio.sleep(max(0, settled_at - self._clock()) / 1000)
 
-    async def discard(self, keys: list[str] | None = None) -> Collected:
+    async def discard(self, uploads: list[UploadState] | None = None) -> Collected:
         """Remove the bytes of keys that no row names: of these, or of those that are due."""
         now = self._clock()
-        if keys is None:
-            keys = await self._database.read(lambda tx: discards.list_due(tx, now, _STEP))
-        if not keys:
+        if uploads is None:
+            uploads = await self._database.read(lambda tx: discards.list_due(tx, now, _STEP))
+        if not uploads:
             return Collected()
-        gone = [key for key in keys if await self._remove_bytes(key)]
+        gone = {upload.key for upload in uploads if await self._remove_bytes(upload)}
         self._reach("garbage.discarded")
 
         def work(tx: Transaction) -> None:
-            for key in keys:
-                if key in gone:
-                    discards.drop(tx, key)
+            for upload in uploads:
+                if upload.key in gone:
+                    discards.drop(tx, upload.key)
                 else:
-                    discards.postpone(tx, key, now + _FIRST_BACKOFF)
+                    discards.postpone(tx, upload.key, now + _FIRST_BACKOFF)
 
         await self._database.write(work)
-        return Collected(discarded=len(gone), failed=len(keys) - len(gone))
+        return Collected(discarded=len(gone), failed=len(uploads) - len(gone))
 
     async def forecast(self) -> list[Due]:
         """All from which something comes as things are, what is due first."""
@@ -196,11 +196,11 @@ class Garbage:
         terms = self._terms()
         return await self._database.read(lambda tx: explanations.list_facts(tx, str(digest), terms))
 
-    async def _remove_bytes(self, key: str) -> bool:
+    async def _remove_bytes(self, upload: UploadState) -> bool:
         try:
-            await self._store.abort(UploadState(key, 0))
+            await self._store.abort(upload)
         except OSError as problem:
-            log.error("bytes not removed", key=key, problem=str(problem))  # noqa: TRY400 - it says it all
+            log.error("bytes not removed", key=upload.key, problem=str(problem))  # noqa: TRY400 - it says it all
             return False
         return True
 

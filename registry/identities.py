@@ -182,14 +182,14 @@ class Identities:
         """With its grants, tokens and upload sessions. Raises IdentityRefused, also for the last admin."""
         deed = Deed(by, self._clock())
 
-        def work(tx: Transaction) -> list[str]:
+        def work(tx: Transaction) -> list[UploadState]:
             identity = _get(tx, name, kind)
             _refuse_last_admin(tx, identity)
             identities.remove(tx, identity, deed)
             return uploads.remove_owned(tx, identity.actor)
 
-        for key in await self._database.write(work):
-            await self._store.abort(UploadState(key, 0))
+        for upload in await self._database.write(work):
+            await self._store.abort(upload)
 
     async def grant(self, name: str, grant: Grant, by: Actor) -> Grant | None:
         """To a user, robot, group, trust rule or `anonymous`; returns the grant whose place it takes.

@@ -1,6 +1,7 @@
 """Who does something, and when: the values that every visible change is recorded with."""
 
 import ipaddress
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,6 +25,11 @@ class Deed:
 
     actor: Actor
     at: int
+
+
+def milliseconds_now() -> int:
+    """The clock of this machine."""
+    return time.time_ns() // 1_000_000
 
 
 def parse_address(text: str) -> Address | None:

@@ -184,16 +184,16 @@ class Purges:
     async def _finish(self, tally: Tally, kept: int) -> Purged:
         """The bytes go now: that is what a full disk waits for."""
         now = self._clock()
-        while keys := await self._database.read(lambda tx: discards.list_due(tx, now, _STEP)):
-            for key in keys:
-                await self._store.abort(UploadState(key, 0))
-            await self._database.write(partial(_drop_all, keys=keys))
+        while gone := await self._database.read(lambda tx: discards.list_due(tx, now, _STEP)):
+            for upload in gone:
+                await self._store.abort(upload)
+            await self._database.write(partial(_drop_all, gone=gone))
         return Purged(tally.manifests, tally.rights, tally.blobs, tally.bytes, kept)
 
     def _terms(self) -> Terms:
         return Terms(self._clock(), undelete_days=0, settle=0, lease=0, is_purge=True)
 
 
-def _drop_all(tx: Transaction, keys: list[str]) -> None:
-    for key in keys:
-        discards.drop(tx, key)
+def _drop_all(tx: Transaction, gone: list[UploadState]) -> None:
+    for upload in gone:
+        discards.drop(tx, upload.key)

@@ -81,11 +81,11 @@ class Repositories:
         Raises NameUnknown, Denied: one of its tags is protected.
         """
 
-        def work(tx: Transaction) -> list[str]:
+        def work(tx: Transaction) -> list[UploadState]:
             return repositories.mark_deleted(tx, repositories.get(tx, name), Deed(by, self._clock()))
 
-        for key in await self._database.write(work):
-            await self._store.abort(UploadState(key, 0))
+        for upload in await self._database.write(work):
+            await self._store.abort(upload)
 
     async def list_deleted(self, after: Repository | None, limit: int) -> list[Repository]:
         """Those that are marked as deleted, after the one given, by name and the instant of their deletion."""

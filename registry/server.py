@@ -17,8 +17,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message
 
 from registry.api.origin import is_loopback
-from registry.app import milliseconds_now
 from registry.config import Config
+from registry.identity import milliseconds_now
 from registry.tls import Certificate, CertificateInvalid
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

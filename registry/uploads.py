@@ -87,7 +87,7 @@ class Uploads:
     async def append(self, repository: RepositoryName, session_id: str, chunk: Chunk, by: Actor) -> UploadSession:
         """Append a chunk, whole or not at all. Raises ChunkOutOfOrder, SizeInvalid, StorageFull, UploadUnknown."""
         async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
-            state = await self._append(session.state, chunk)
+            state = await self._append(session.state, chunk, is_last=False)
             advanced = replace(session, state=state, expires_at=self._clock() + _EXPIRY)
             await self._database.write(lambda tx: uploads.advance(tx, advanced), adds=True)
         self._reach("upload.recorded")
@@ -103,7 +103,7 @@ class Uploads:
         """
         try:
             async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
-                state = await self._append(session.state, chunk)
+                state = await self._append(session.state, chunk, is_last=True)
                 with _store_problems_named(state):
                     actual = await self._store.digest(state, digest.algorithm)
                 if actual != digest:
@@ -139,9 +139,10 @@ class Uploads:
         async with self._claimed(repository, session_id, None, by) as session:
             await self._end(session)
 
-    async def _append(self, state: UploadState, chunk: Chunk) -> UploadState:
+    async def _append(self, state: UploadState, chunk: Chunk, *, is_last: bool) -> UploadState:
         with _store_problems_named(state):
-            return await self._store.append(state, _exactly(chunk))
+            is_streamed = chunk.first_byte is None  # clients that send chunks say where each one belongs
+            return await self._store.append(state, _exactly(chunk), is_last=is_last, is_streamed=is_streamed)
 
     async def _store_blob(self, session: UploadSession, state: UploadState, digest: Digest, by: Actor) -> None:
         # A finds the blob's other copy and drops its own bytes, B collects that copy: so A's transaction looks again,

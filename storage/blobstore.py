@@ -27,6 +27,10 @@ class StoreFull(Exception):
     """The store has no room but for its reserve, or the quota of its owner is used up."""
 
 
+class StoreUnavailable(OSError):
+    """The store does not answer, or not now: it was asked again, as often as makes sense."""
+
+
 class ForeignStore(Exception):
     """The store belongs to another registry, or has lost its content."""
 
@@ -45,11 +49,15 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """An upload as its store left it: `offset` bytes are stored, hashed by `algorithm` while they came."""
+    """An upload as its store left it: `offset` bytes are stored, hashed by `algorithm` while they came.
+
+    `progress` is the store's own text: what it must know to go on with the upload in another process.
+    """
 
     key: str
     offset: int
     algorithm: str = "sha256"
+    progress: str = ""
 
 
 class OpenBlob(Protocol):
@@ -76,10 +84,13 @@ class BlobStore(Protocol):
     async def verify(self, instance: str) -> None:
         """See that the store is bound to the registry `instance`, and change nothing. Raises ForeignStore."""
 
-    async def append(self, upload: UploadState, content: AsyncIterable[bytes]) -> UploadState:
+    async def append(
+        self, upload: UploadState, content: AsyncIterable[bytes], *, is_last: bool = False, is_streamed: bool = False
+    ) -> UploadState:
         """Write `content` at the upload's offset, over whatever a torn append left there.
 
-        When `content` raises, the upload stays as it was. Raises UploadMissing, UploadBusy, StoreFull.
+        Hints: with `is_last` a commit follows at once; what `is_streamed` is probably all of the blob. When `content`
+        raises, the upload stays as it was. Raises UploadMissing, UploadBusy, StoreFull.
         """
 
     async def digest(self, upload: UploadState, algorithm: str) -> Digest:
@@ -109,6 +120,9 @@ class BlobStore(Protocol):
     async def size(self, key: str) -> int | None:
         """The size of a committed blob in bytes, None when there is none."""
 
+    async def locate(self, key: str, size: int) -> str | None:
+        """A URL from which a client can GET the committed blob itself, for some minutes; None: only through us."""
+
     async def delete(self, key: str) -> None:
         """Remove a committed blob. Absent is not an error."""
 
@@ -120,3 +134,6 @@ class BlobStore(Protocol):
 
     def uploads(self) -> AsyncIterator[tuple[str, int]]:
         """Every upload that is neither committed nor aborted: its key, and the bytes that it takes. For checks."""
+
+    def close(self) -> None:
+        """End what runs, as soon as it can be ended."""

@@ -111,7 +111,10 @@ class FilesystemBlobStore:
         if not await self._in_thread(self._is_marked, instance):
             raise ForeignStore(f"{self._root} is empty or unmarked: is its volume mounted?")
 
-    async def append(self, upload: UploadState, content: AsyncIterable[bytes]) -> UploadState:
+    async def append(
+        self, upload: UploadState, content: AsyncIterable[bytes], *, is_last: bool = False, is_streamed: bool = False
+    ) -> UploadState:
+        del is_last, is_streamed  # every byte goes to its place in the file
         with _full_disk_named(), contextlib.ExitStack() as opened:
             descriptor = await self._in_thread(self._open_upload, upload, opened)
             try:
@@ -175,6 +178,9 @@ class FilesystemBlobStore:
             return (await self._in_thread(self._blob_path(key).stat)).st_size
         except FileNotFoundError:
             return None
+
+    async def locate(self, key: str, size: int) -> str | None:  # noqa: ARG002 - files have no URL
+        return None
 
     async def delete(self, key: str) -> None:
         await self._in_thread(self._blob_path(key).unlink, missing_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from registry.app import milliseconds_now
+from registry.identity import milliseconds_now
 from registry.tls import Certificate, CertificateInvalid
 from tests.certificates import Pair, make_pair, make_rsa_pair, replace, trusting
 from tests.waiting import wait_until

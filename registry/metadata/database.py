@@ -1,124 +1,44 @@
-"""The database: one synchronous function is one transaction.
+"""What every database does: one synchronous function is one transaction, and one SQL text serves all of them.
 
-SQLite in WAL mode. Writes go to one thread that commits them in groups: a savepoint for each, one COMMIT for all that
-wait. Reads are point reads of some microseconds and run where they are asked, in the event loop.
+The SQL is what SQLite and PostgreSQL both understand. Named parameters (`:name`) everywhere; a Python bool stands where
+SQL wants a truth value, a stored flag is 0 or 1; instants are integers.
 """
 
-import asyncio
-import contextlib
-import os
-import queue
-import threading
-import time
 from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
-
-import apsw
-
-from registry.errors import StorageFull, Unavailable
-from storage.blobstore import StoreFull
-from storage.killpoints import Reach, pass_by
-from storage.reserve import require_room
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[Any, ...]
 Value: TypeAlias = str | int | bytes | None
 
-_OLDEST_SQLITE = (3, 51, 3)  # before it, two connections that checkpoint at once can corrupt a WAL database
-_MOST_JOBS = 256
-_BUSY_MILLISECONDS = 5_000
-_TRY_SECONDS = 0.001
-# temp_store 2: savepoints spill into memory, not into /var/tmp, which a read-only container lacks.
-_PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "temp_store": 2}
 
-
-class Transaction:
-    """SQL with named parameters (`:name`), inside one transaction."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
+class Transaction(Protocol):
+    """SQL with named parameters, inside one transaction."""
 
     def run(self, sql: str, **parameters: Value) -> list[Row]:
-        """Run one statement to its end (SQLite does the rest of an INSERT … RETURNING only when asked for all rows)."""
-        return list(self._connection.execute(sql, parameters))
+        """Run one statement to its end."""
 
     def each(self, sql: str, **parameters: Value) -> Iterator[Row]:
         """The rows of a query, each read when it is asked for."""
-        return self._connection.execute(sql, parameters)
 
     def one(self, sql: str, **parameters: Value) -> Row | None:
-        rows = self.run(sql, **parameters)
-        return rows[0] if rows else None
+        """The first row, None when there is none."""
 
     def only(self, sql: str, **parameters: Value) -> Row:
         """The row of a statement that always has one."""
-        return self.run(sql, **parameters)[0]
+
+    def now(self) -> int:
+        """What the database's clock says, in Unix milliseconds: the one that servers agree about."""
 
 
-class _Job(Generic[T]):
-    def __init__(self, work: Callable[[Transaction], T]) -> None:
-        self.work = work
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self.loop.create_future()
-        self.result: T
-        self.problem: Exception | None = None
+class Database(Protocol):
+    """Opened when it is constructed. Several servers may use one that `is_shared`."""
 
-    def run(self, transaction: Transaction) -> None:
-        try:
-            self.result = self.work(transaction)
-        except Exception as problem:  # noqa: BLE001 - it is raised again where the result is awaited
-            self.problem = problem
-
-    async def wait(self) -> T:
-        """Cancelled, however often, it ends when the job does: whoever cleans up must know how it ended."""
-        cancellation: asyncio.CancelledError | None = None
-        while not self.future.done():
-            try:
-                await asyncio.wait([self.future])
-            except asyncio.CancelledError as problem:
-                cancellation = problem
-        if cancellation:
-            self.future.exception()  # looked at, or asyncio reports it as forgotten
-            raise cancellation
-        return self.future.result()
-
-    def finish(self) -> None:
-        if self.problem is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.problem)
-
-
-class Database:
-    """The SQLite database at `path`; made when it is not there. Raises Unavailable.
-
-    Additions leave the `reserve` of its volume free, as `require_room` has it.
-    """
-
-    def __init__(self, path: Path, *, reach: Reach = pass_by, reserve: int | None = None) -> None:
-        if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
-            raise Unavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt the database: upgrade apsw")
-        self._reach = reach
-        self._folder = path.parent
-        self._reserve = reserve
-        with _problems_named():
-            _keep_private(path)
-            self._writer = _connect(path)
-            self._writer.set_busy_handler(_Patience())
-            self._reader = _connect(path)
-            self._reader.pragma("query_only", 1)
-            self.file_number = path.stat().st_ino
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._is_open = True
-        self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
-        self._thread.start()
+    is_shared: bool
+    file_number: int  # another one after it was restored from a backup, or copied
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot of the database. Raises Unavailable, also when `work` tries to write."""
-        with _problems_named(), _inside(self._reader, "BEGIN"):
-            return work(Transaction(self._reader))
 
     async def write(self, work: Callable[[Transaction], T], *, adds: bool = False) -> T:
         """Run `work` in a transaction that is durable when this returns.
@@ -126,139 +46,9 @@ class Database:
         What `work` raises undoes its writes and comes out here; it may be run twice. Raises StorageFull, Unavailable;
         work that `adds` what a push brings is refused already when only the reserve is left.
         """
-        if not (self._is_open and self._thread.is_alive()):
-            raise Unavailable("the database is closed")
-        job = _Job(partial(self._add, work) if adds else work)
-        self._jobs.put(job)
-        with _problems_named():
-            return await job.wait()
 
     def checkpoint(self) -> None:
-        """Bring what was written from the write-ahead log into the database, without waiting for anybody.
-
-        Who commits when the log has become long does so else: a push of another process, and waits for it.
-        """
-        with _problems_named():
-            self._reader.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        """Do now what writers would have to do at their next commit, where there is something like that."""
 
     def close(self) -> None:
         """Commit what waits to be written, and refuse the rest."""
-        self._is_open = False
-        self._jobs.put(None)
-        self._thread.join()
-        self._reader.close()
-        self._writer.close()
-
-    def _write_loop(self) -> None:
-        while (first := self._jobs.get()) is not None:
-            jobs, is_last = [first], False
-            while len(jobs) < _MOST_JOBS and not self._jobs.empty():
-                if (job := self._jobs.get()) is None:
-                    is_last = True
-                    break
-                jobs.append(job)
-            self._commit_together(jobs)
-            for job in jobs:
-                with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits for the answer
-                    job.loop.call_soon_threadsafe(job.finish)
-            if is_last:
-                break
-
-    def _commit_together(self, jobs: list[_Job[Any]]) -> None:
-        try:
-            with _inside(self._writer, "BEGIN IMMEDIATE"):
-                for job in jobs:
-                    self._run_in_savepoint(job)
-                self._reach("transaction.applied")
-            self._reach("transaction.committed")
-        except Exception as problem:  # noqa: BLE001 - every job is told
-            if len(jobs) == 1:
-                jobs[0].problem = problem
-                return
-            for job in jobs:  # a job that is too large for the disk must not take the small ones with it
-                job.problem = None
-                self._commit_together([job])
-
-    def _add(self, work: Callable[[Transaction], T], transaction: Transaction) -> T:
-        try:
-            require_room(self._folder, self._reserve)
-        except StoreFull as problem:
-            raise StorageFull from problem
-        except OSError as problem:
-            raise Unavailable(f"the disk cannot be asked for its room: {problem}") from problem
-        return work(transaction)
-
-    def _run_in_savepoint(self, job: _Job[Any]) -> None:
-        self._writer.execute("SAVEPOINT job")
-        job.run(Transaction(self._writer))
-        if job.problem is not None:
-            if self._writer.get_autocommit():
-                raise job.problem  # a full disk or an I/O error has undone the whole group already
-            self._writer.execute("ROLLBACK TO job")
-        self._writer.execute("RELEASE job")
-
-
-def _keep_private(path: Path) -> None:
-    """The file has hashes of passwords and keys that sign; SQLite gives the files beside it the same mode.
-
-    A file that exists is never opened here: to close it again would drop the locks of this process's connections to it.
-    """
-    with contextlib.suppress(OSError):  # SQLite tells what is wrong with the path
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
-            if path.stat().st_mode & 0o077:
-                path.chmod(0o600)
-
-
-class _Patience:
-    """Tries again each millisecond.
-
-    SQLite's own handler waits longer and longer: one who writes a lot in another process would shut out the server.
-    """
-
-    def __init__(self) -> None:
-        self._since = 0.0
-
-    def __call__(self, tries: int) -> bool:
-        now = time.monotonic()
-        if not tries:
-            self._since = now
-        time.sleep(_TRY_SECONDS)
-        return now - self._since < _BUSY_MILLISECONDS / 1000
-
-
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
-    for pragma, value in _PRAGMAS.items():
-        connection.pragma(pragma, value)
-        if (found := connection.pragma(pragma)) != value:
-            raise Unavailable(f"SQLite keeps {pragma} at {found!r}: is {path.parent} on a local disk?")
-    return connection
-
-
-@contextlib.contextmanager
-def _inside(connection: apsw.Connection, begin: str) -> Iterator[None]:
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if not connection.get_autocommit():
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextlib.contextmanager
-def _problems_named() -> Iterator[None]:
-    try:
-        yield
-    except apsw.FullError as problem:
-        raise StorageFull from problem
-    except (apsw.NotADBError, apsw.CorruptError) as problem:
-        raise Unavailable(f"the database is damaged: restore it from a backup ({problem})") from problem
-    except (apsw.BusyError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as problem:
-        if getattr(problem, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
-            raise StorageFull("the disk is full: there is no room even to open the database") from problem
-        raise Unavailable(f"the database cannot be used now: {problem}") from problem

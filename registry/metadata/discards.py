@@ -4,24 +4,29 @@ A crash leaves bytes, never a row without bytes: who reads the row of a blob fin
 """
 
 from registry.metadata.database import Transaction
+from storage.blobstore import UploadState
 
 
-def add(tx: Transaction, key: str, size: int, now: int) -> None:
-    """`size` in bytes."""
+def add(tx: Transaction, key: str, size: int, now: int, progress: str = "") -> None:
+    """`size` in bytes; `progress` of an upload, that its store may forget it."""
     tx.run(
-        "INSERT INTO discard (storage_key, size, due_at) VALUES (:key, :size, :now) ON CONFLICT DO NOTHING",
+        "INSERT INTO discard (storage_key, size, due_at, progress) VALUES (:key, :size, :now, :progress)"
+        " ON CONFLICT DO NOTHING",
         key=key,
         size=size,
         now=now,
+        progress=progress,
     )
 
 
-def list_due(tx: Transaction, now: int, limit: int) -> list[str]:
-    """Keys."""
+def list_due(tx: Transaction, now: int, limit: int) -> list[UploadState]:
+    """As uploads to abort: an offset and a digest no longer matter."""
     rows = tx.run(
-        "SELECT storage_key FROM discard WHERE due_at <= :now ORDER BY due_at LIMIT :limit", now=now, limit=limit
+        "SELECT storage_key, progress FROM discard WHERE due_at <= :now ORDER BY due_at LIMIT :limit",
+        now=now,
+        limit=limit,
     )
-    return [row[0] for row in rows]
+    return [UploadState(row[0], 0, progress=row[1]) for row in rows]
 
 
 def postpone(tx: Transaction, key: str, due_at: int) -> None:

@@ -144,10 +144,11 @@ def _review_upload(tx: Transaction, key: str, terms: Terms, tally: Tally) -> int
     judgement = judge_upload(tx, key, terms)
     if not judgement.is_due(terms):
         return judgement.at
-    if tx.run("DELETE FROM upload WHERE storage_key = :key RETURNING 1", key=key):
+    ended = tx.one("DELETE FROM upload WHERE storage_key = :key RETURNING progress", key=key)
+    if ended:
         tally.uploads += 1
         tally.bytes += judgement.size
-    discards.add(tx, key, judgement.size, terms.now)
+    discards.add(tx, key, judgement.size, terms.now, progress=ended[0] if ended else "")
     return None
 
 

@@ -8,6 +8,7 @@ from registry.lifecycle.settings import RepositorySettings
 from registry.metadata import changes, reviews, settings, tags, uploads
 from registry.metadata.database import Row, Transaction
 from registry.oci.names import RepositoryName
+from storage.blobstore import UploadState
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,8 @@ def get_totals(tx: Transaction, repository: Repository) -> Totals:
     return Totals(row[0], row[1], bool(row[2]), row[3], row[4])
 
 
-def mark_deleted(tx: Transaction, repository: Repository, deed: Deed) -> list[str]:
-    """Hide the repository, close its tags, end its upload sessions. Returns the sessions' storage keys.
+def mark_deleted(tx: Transaction, repository: Repository, deed: Deed) -> list[UploadState]:
+    """Hide the repository, close its tags, end its upload sessions. Returns what their store must forget.
 
     Raises Denied: a tag is protected.
     """

@@ -21,7 +21,7 @@ class UploadSession:
     writer: str = ""
 
 
-_COLUMNS = "id, repository, owner, storage_key, byte_offset, algorithm, expires_at, coalesce(writer, '')"
+_COLUMNS = "id, repository, owner, storage_key, byte_offset, algorithm, progress, expires_at, coalesce(writer, '')"
 
 
 def insert(tx: Transaction, session: UploadSession, now: int) -> None:
@@ -79,11 +79,12 @@ def claim(tx: Transaction, session: UploadSession, first_byte: int | None, write
 def advance(tx: Transaction, session: UploadSession) -> None:
     """Record the session's new offset and expiry. Raises UploadUnknown when another writer has claimed it."""
     rows = tx.run(
-        "UPDATE upload SET byte_offset = :offset, expires_at = :expires_at, writer = NULL"
+        "UPDATE upload SET byte_offset = :offset, progress = :progress, expires_at = :expires_at, writer = NULL"
         " WHERE id = :id AND writer = :writer RETURNING 1",
         id=session.id,
         writer=session.writer,
         offset=session.state.offset,
+        progress=session.state.progress,
         expires_at=session.expires_at,
     )
     if not rows:
@@ -99,23 +100,23 @@ def remove(tx: Transaction, session: UploadSession) -> None:
         raise UploadUnknown
 
 
-def remove_all(tx: Transaction, repository: RepositoryName) -> list[str]:
-    """End every session of the repository. Returns their storage keys."""
-    rows = tx.run("DELETE FROM upload WHERE repository = :name RETURNING storage_key", name=repository.value)
-    return [row[0] for row in rows]
+def remove_all(tx: Transaction, repository: RepositoryName) -> list[UploadState]:
+    """End every session of the repository. Returns what their stores must forget."""
+    rows = tx.run("DELETE FROM upload WHERE repository = :name RETURNING storage_key, progress", name=repository.value)
+    return [UploadState(row[0], 0, progress=row[1]) for row in rows]
 
 
-def remove_owned(tx: Transaction, owner: str) -> list[str]:
-    """End every session of the owner, before a namesake comes. Returns their storage keys.
+def remove_owned(tx: Transaction, owner: str) -> list[UploadState]:
+    """End every session of the owner, before a namesake comes. Returns what their stores must forget.
 
     Those whom trust rules let in are `trust:<rule>+<rule>/<subject>`: they belong to each of the rules.
     """
     federated = tx.run("SELECT DISTINCT owner FROM upload WHERE owner >= 'trust:' AND owner < 'trust;'")
-    keys: list[str] = []
+    ended: list[UploadState] = []
     for each in [owner, *(row[0] for row in federated if owner in _trusts(row[0]))]:
-        rows = tx.run("DELETE FROM upload WHERE owner = :owner RETURNING storage_key", owner=each)
-        keys += [row[0] for row in rows]
-    return keys
+        rows = tx.run("DELETE FROM upload WHERE owner = :owner RETURNING storage_key, progress", owner=each)
+        ended += [UploadState(row[0], 0, progress=row[1]) for row in rows]
+    return ended
 
 
 def _trusts(owner: str) -> list[str]:
@@ -124,6 +125,6 @@ def _trusts(owner: str) -> list[str]:
 
 
 def _session(row: Row) -> UploadSession:
-    session_id, repository, owner, key, offset, algorithm, expires_at, writer = row
-    state = UploadState(key, offset, algorithm)
+    session_id, repository, owner, key, offset, algorithm, progress, expires_at, writer = row
+    state = UploadState(key, offset, algorithm, progress)
     return UploadSession(session_id, RepositoryName(repository), owner, state, expires_at, writer)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from registry.access.scopes import Scopes
 from registry.metadata import schema
 from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from registry.tokens import TokenInvalid, Tokens
 from tests.access.clock import SetClock
 
@@ -70,7 +71,7 @@ class Forger:
 
 
 async def open_database(path: Path) -> Database:
-    opened = Database(path)
+    opened = SqliteDatabase(path)
     await opened.write(schema.migrate)
     await opened.write(lambda tx: schema.get_or_make_instance(tx, "instance", "123456789012", 0))
     return opened

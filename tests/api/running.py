@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.app import create_app, milliseconds_now
+from registry.app import create_app
 from registry.config import Config
-from registry.identity import Clock
+from registry.identity import Clock, milliseconds_now
 from registry.server import _Server, _settings
 from storage.killpoints import Reach, pass_by
 from tests.api.wire import HOST, SECONDS, Call, Connection, Reply, send

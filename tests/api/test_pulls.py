@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from registry.access.grants import Grant
-from registry.metadata.database import Database, Transaction
+from registry.metadata.database import Transaction
+from registry.metadata.sqlite import SqliteDatabase
 from tests.access.clock import SetClock
 from tests.access.login import ADMIN, OPERATOR, PASSWORD, House, OwnRepository, basic, bearer, keeping
 from tests.api.content import Repository, digest_of
@@ -125,7 +126,7 @@ def test_a_server_that_ends_forgets_no_pull(tmp_path: Path) -> None:
             assert repository.status("manifests/v1") == 200
 
     async def read() -> dict[str, int]:
-        database = Database(tmp_path / "entrepot.db")
+        database = SqliteDatabase(tmp_path / "entrepot.db")
         try:
             return await database.read(lambda tx: read_pulls(tx, repository.name, digest_of(content)))
         finally:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.access.grants import EVERYTHING, Permission
-from registry.app import Registry, milliseconds_now
+from registry.app import Registry
 from registry.config import Config
+from registry.identity import milliseconds_now
 from registry.manifests import ManifestPush
 from registry.oci.names import RepositoryName, Tag
 from registry.uploads import Chunk

@@ -10,9 +10,9 @@ from typing import TypeVar
 import pytest
 
 from registry.access.grants import EVERYTHING, Permission
-from registry.app import Registry, milliseconds_now
+from registry.app import Registry
 from registry.config import Config
-from registry.identity import Clock
+from registry.identity import Clock, milliseconds_now
 from registry.manifests import ManifestPush
 from registry.oci.names import RepositoryName, Tag
 from registry.oci.preconditions import NO_PRECONDITIONS

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from registry.metadata import signing_keys
-from registry.metadata.database import Database
 from registry.metadata.signing_keys import SigningKey
+from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.access import audited, done, refused
 from tests.cli.running import serving
 from tests.kill.client import Client
@@ -80,7 +80,7 @@ def keys() -> list[dict[str, Any]]:
 
 
 async def rows(data: Path) -> list[SigningKey]:
-    database = Database(data / "entrepot.db")
+    database = SqliteDatabase(data / "entrepot.db")
     try:
         return await database.read(signing_keys.list_keys)
     finally:
@@ -88,7 +88,7 @@ async def rows(data: Path) -> list[SigningKey]:
 
 
 async def damage(data: Path) -> None:
-    database = Database(data / "entrepot.db")
+    database = SqliteDatabase(data / "entrepot.db")
     try:
         await database.write(lambda tx: tx.run("UPDATE signing_key SET private_key = zeroblob(32)"))
     finally:

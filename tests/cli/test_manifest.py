@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from registry.metadata.database import Database, Value
+from registry.metadata.database import Value
+from registry.metadata.sqlite import SqliteDatabase
 from registry.oci.media_types import DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, OCI_MANIFEST
 from tests.cli.aged import LAYER_BYTES, Aged, fill_aged
 from tests.cli.conftest import Filled
@@ -201,7 +202,7 @@ def add_policy(filled: Filled) -> None:
 
 def write(filled: Filled, sql: str, **parameters: Value) -> None:
     async def work() -> None:
-        database = Database(filled.data / "entrepot.db")
+        database = SqliteDatabase(filled.data / "entrepot.db")
         try:
             await database.write(lambda tx: tx.run(sql, **parameters))
         finally:

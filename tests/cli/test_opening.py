@@ -10,7 +10,7 @@ import pytest
 from registry.cli.invocation import Invocation, Refused, user_name
 from registry.cli.opening import explained
 from registry.config import Config
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.running import Outcome, entrepot
 
@@ -41,8 +41,8 @@ def test_a_file_that_no_start_has_finished_is_no_registry(data: Path) -> None:
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("INSERT INTO migration VALUES (4, 'next')", "has schema 4, this version knows 3: install the newer one again"),
-        ("DELETE FROM migration WHERE number = 3", "has schema 2, this version needs 3: start its server once"),
+        ("INSERT INTO migration VALUES (5, 'next')", "has schema 5, this version knows 4: install the newer one again"),
+        ("DELETE FROM migration WHERE number = 4", "has schema 3, this version needs 4: start its server once"),
     ],
 )
 def test_another_versions_database_is_refused(filled: Filled, sql: str, said: str) -> None:
@@ -113,7 +113,7 @@ def assert_none_here(outcome: Outcome, data: Path) -> None:
 
 
 async def change(filled: Filled, statement: str) -> None:
-    database = Database(filled.data / "entrepot.db")
+    database = SqliteDatabase(filled.data / "entrepot.db")
     try:
         await database.write(lambda tx: tx.run(statement))
     finally:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.content import CONFIG, LAYER
 from tests.cli.running import Terminal, entrepot, program
@@ -276,7 +276,7 @@ def user() -> str:
 
 def changes(filled: Filled) -> list[tuple[str, str, str]]:
     async def read() -> list[tuple[str, str, str]]:
-        database = Database(filled.data / "entrepot.db")
+        database = SqliteDatabase(filled.data / "entrepot.db")
         try:
             rows = await database.read(
                 lambda tx: tx.run("SELECT actor, action, repository FROM change ORDER BY sequence")

@@ -11,7 +11,7 @@ import pytest
 from registry.cli.banner import make_banner
 from registry.cli.version import find_version
 from registry.config import Config
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.running import Outcome, Terminal, entrepot, program, serving
 from tests.kill.client import Client
@@ -177,7 +177,7 @@ def test_a_newer_database_is_refused(filled: Filled) -> None:
     """A database that a newer version has changed is left alone."""
 
     async def age() -> None:
-        database = Database(filled.data / "entrepot.db")
+        database = SqliteDatabase(filled.data / "entrepot.db")
         await database.write(lambda tx: tx.run("INSERT INTO migration VALUES (99, 'newer')"))
         database.close()
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.running import Terminal, entrepot
 
@@ -181,7 +181,7 @@ def shift(filled: Filled, milliseconds: int) -> None:
     """Move the history of all tags forward a little."""
 
     async def work() -> None:
-        database = Database(filled.data / "entrepot.db")
+        database = SqliteDatabase(filled.data / "entrepot.db")
         try:
             await database.write(
                 lambda tx: tx.run(

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.app import Registry, milliseconds_now
+from registry.app import Registry
 from registry.config import Config
 from registry.errors import StorageFull
+from registry.identity import milliseconds_now
 from tests.kill.content import Manifest, make_content, make_image
 from tests.kill.history import History, Kind, Name
 from tests.scenarios.client import Client

@@ -8,7 +8,8 @@ import pytest
 from registry.identity import Actor, Deed
 from registry.metadata import blobs, manifests, repositories, tags, uploads
 from registry.metadata.blobs import GivenRight, StoredBlob
-from registry.metadata.database import Database, Transaction
+from registry.metadata.database import Transaction
+from registry.metadata.sqlite import SqliteDatabase
 from registry.metadata.uploads import UploadSession
 from registry.oci.manifest import parse_manifest
 from registry.oci.names import RepositoryName, Tag
@@ -37,7 +38,7 @@ def registries(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 async def fill(storage: Path, count: int) -> None:
     """Give the registry `count` blobs, manifests, tags and open upload sessions, and the blobs their files."""
-    database = Database(storage / "entrepot.db")
+    database = SqliteDatabase(storage / "entrepot.db")
     await database.write(lambda tx: insert(tx, count))
     database.close()
     for number in range(count):

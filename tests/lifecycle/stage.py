@@ -8,11 +8,12 @@ from typing import Any
 
 import apsw
 
-from registry.identity import Actor, Deed
+from registry.identity import Actor, Deed, milliseconds_now
 from registry.lifecycle.settings import RepositorySettings
 from registry.metadata import blobs, manifests, pulls, repositories, schema, tags
 from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Row, Transaction, Value
+from registry.metadata.sqlite import SqliteDatabase, SqliteTransaction
 from registry.oci.manifest import parse_manifest
 from registry.oci.names import RepositoryName, Tag
 from registry.policies import Policies
@@ -82,7 +83,7 @@ class Stage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.now = NOW
-        self.database = Database(path)
+        self.database = SqliteDatabase(path)
         self.policies = Policies(self.database, self.clock, is_strict=False, brake_percent=50, undelete_days=7)
         self.runs = self.open_runs(self.database)
         self.advances: Advances = []
@@ -104,7 +105,7 @@ class Stage:
                 with closing(apsw.Connection(str(self.path))) as other:
                     other.pragma("foreign_keys", 1)
                     with other:
-                        work(Transaction(other))
+                        work(SqliteTransaction(other, milliseconds_now))
 
         return advance
 

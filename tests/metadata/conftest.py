@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from registry.metadata import schema
-from registry.metadata.database import Database
+from registry.metadata.sqlite import SqliteDatabase
 from tests.scenarios.client import Client, open_registry
 
 
@@ -16,9 +16,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
     """A database that has the schema and no rows."""
-    opened = Database(tmp_path / "entrepot.db")
+    opened = SqliteDatabase(tmp_path / "entrepot.db")
     await opened.write(schema.migrate)
     yield opened
     opened.close()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from registry.metadata import manifests, repositories, schema, tags
 from registry.metadata.database import Database, Transaction
 from registry.metadata.manifests import ListedManifest
+from registry.metadata.sqlite import SqliteDatabase
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
 from tests.metadata.rows import DEED, insert_blob, insert_manifest, insert_repository
@@ -55,7 +56,7 @@ def test_no_page_loses_or_repeats_a_name(names: set[str], limit: int) -> None:
                 tags.set_tag(tx, 1, Tag(tag), "sha256:0", manifest_id, DEED)
 
     async def list_all(folder: str) -> list[str]:
-        database = Database(Path(folder) / "entrepot.db")
+        database = SqliteDatabase(Path(folder) / "entrepot.db")
         await database.write(fill)
         in_order = sorted(names, key=str.encode)
         found = [name async for page in list_pages(database, in_order, limit) for name in page]
@@ -95,7 +96,7 @@ def test_referrers_are_read_in_order(count: int, deleted: set[int], artifact_typ
         assert list(manifests.list_referrers(tx, RepositoryName("a"), Digest.of(b"other"), None, "")) == []
 
     async def run(folder: str) -> None:
-        database = Database(Path(folder) / "entrepot.db")
+        database = SqliteDatabase(Path(folder) / "entrepot.db")
         await database.write(work)
         database.close()
 
@@ -132,7 +133,7 @@ def test_manifests_are_listed_in_pages(count: int, deleted: set[int], tagged: se
             assert [(each.digest, each.tags, each.blob_bytes) for each in found] == list(map(show, numbers))
 
     async def run(folder: str) -> None:
-        database = Database(Path(folder) / "entrepot.db")
+        database = SqliteDatabase(Path(folder) / "entrepot.db")
         await database.write(work)
         database.close()
 

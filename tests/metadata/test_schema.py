@@ -8,36 +8,39 @@ import pytest
 from registry.errors import Unavailable
 from registry.metadata import schema
 from registry.metadata.database import Database, Transaction
+from registry.metadata.sqlite import SqliteDatabase
 from tests.metadata.rows import rows
 
 pytestmark = pytest.mark.anyio
 
 TABLES = {
-    "registry",
-    "repository",
-    "blob",
-    "repository_blob",
-    "manifest",
-    "reference",
-    "tag",
-    "upload",
-    "review",
-    "change",
-    "identity",
-    "membership",
     "access_grant",
-    "signing_key",
+    "blob",
+    "change",
     "discard",
-    "pull",
+    "duty",
+    "identity",
+    "manifest",
+    "membership",
     "policy",
+    "pull",
+    "reference",
+    "registry",
+    "replica",
+    "repository",
+    "repository_blob",
+    "review",
     "run",
     "run_step",
+    "signing_key",
+    "tag",
+    "upload",
 }
 
 
 @pytest.fixture
 async def empty(tmp_path: Path) -> Database:
-    return Database(tmp_path / "empty.db")
+    return SqliteDatabase(tmp_path / "empty.db")
 
 
 async def test_schema_from_nothing(empty: Database) -> None:

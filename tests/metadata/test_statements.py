@@ -14,8 +14,8 @@ STATEMENTS = find_statements()
 
 # Statements that are built at run time, with where their text comes from.
 NOT_CONSTANT = {
-    ("database.py", "sql"),  # Transaction passes on what its callers, all in this folder, give it
-    ("database.py", "begin"),  # BEGIN or BEGIN IMMEDIATE, in the same module
+    ("sqlite.py", "sql"),  # its transaction passes on what its callers, all in this folder, give it
+    ("sqlite.py", "begin"),  # BEGIN or BEGIN IMMEDIATE, in the same module
     ("schema.py", "statement"),  # the text of the migrations
 }
 # Statements that look at a whole table: at one row of it, at a table with one row, or for `entrepot check`.

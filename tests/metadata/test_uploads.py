@@ -109,5 +109,6 @@ async def test_sessions_of_a_repository_end_together(database: Database) -> None
     ]
     for one in more:
         await database.write(partial(uploads.insert, session=one, now=NOW))
-    assert sorted(await database.write(lambda tx: uploads.remove_all(tx, A))) == ["k0", "key"]
+    ended = await database.write(lambda tx: uploads.remove_all(tx, A))
+    assert sorted(upload.key for upload in ended) == ["k0", "key"]
     assert await rows(database, "SELECT storage_key FROM upload") == [("k1",)]

@@ -10,7 +10,8 @@ import apsw
 import pytest
 
 from registry.errors import NameUnknown, StorageFull, Unavailable
-from registry.metadata.database import Database, Transaction
+from registry.metadata.database import Transaction
+from registry.metadata.sqlite import SqliteDatabase
 from tests.metadata.held_writer import WAIT, HeldWriter
 from tests.metadata.rows import rows
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def numbers(database: Database) -> Database:
+async def numbers(database: SqliteDatabase) -> SqliteDatabase:
     """A database with a table for one number a row."""
     await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
     return database
@@ -32,7 +33,7 @@ def insert(number: int) -> Callable[[Transaction], int]:
     return work
 
 
-async def read_numbers(database: Database) -> list[int]:
+async def read_numbers(database: SqliteDatabase) -> list[int]:
     return [row[0] for row in await rows(database, "SELECT n FROM number ORDER BY n")]
 
 
@@ -41,7 +42,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_write_returns_what_its_work_returns(numbers: Database) -> None:
+async def test_write_returns_what_its_work_returns(numbers: SqliteDatabase) -> None:
     """The result of the work comes out, and what it wrote can be read at once."""
     assert await numbers.write(insert(7)) == 7
     assert await read_numbers(numbers) == [7]
@@ -50,7 +51,7 @@ async def test_write_returns_what_its_work_returns(numbers: Database) -> None:
 async def test_waiting_writes_are_committed_together(tmp_path: Path) -> None:
     """However many writes wait, one commit makes them all durable, in their order, before any is answered."""
     reached: list[str] = []
-    database = Database(tmp_path / "entrepot.db", reach=reached.append)
+    database = SqliteDatabase(tmp_path / "entrepot.db", reach=reached.append)
     await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
     held = HeldWriter(database)
     await held.begun()
@@ -72,7 +73,7 @@ async def test_waiting_writes_are_committed_together(tmp_path: Path) -> None:
     database.close()
 
 
-async def test_failing_work_undoes_only_itself(numbers: Database) -> None:
+async def test_failing_work_undoes_only_itself(numbers: SqliteDatabase) -> None:
     """Of the writes of one commit, one that raises is undone, its exception comes out, and the others stay."""
     held = HeldWriter(numbers)
     await held.begun()
@@ -104,7 +105,7 @@ async def test_failing_work_undoes_only_itself(numbers: Database) -> None:
     assert await read_numbers(numbers) == [1, 3, 6]
 
 
-async def test_failing_commit_is_told_to_whom_it_concerns(numbers: Database) -> None:
+async def test_failing_commit_is_told_to_whom_it_concerns(numbers: SqliteDatabase) -> None:
     """When the commit of a group fails, the write that is to blame hears it, and the others are done without it."""
     await numbers.write(
         lambda tx: tx.run("CREATE TABLE child (n INTEGER REFERENCES number DEFERRABLE INITIALLY DEFERRED)")
@@ -121,7 +122,7 @@ async def test_failing_commit_is_told_to_whom_it_concerns(numbers: Database) -> 
     assert await numbers.write(insert(3)) == 3
 
 
-async def test_full_disk_is_told_to_whom_it_concerns(numbers: Database) -> None:
+async def test_full_disk_is_told_to_whom_it_concerns(numbers: SqliteDatabase) -> None:
     """A write that the disk has no room for hears it; the small ones beside it, and later ones, are done."""
     pages = (await rows(numbers, "PRAGMA page_count"))[0][0]
     await numbers.write(lambda tx: tx.run(f"PRAGMA max_page_count = {pages + 5}"))
@@ -143,7 +144,7 @@ async def test_full_disk_is_told_to_whom_it_concerns(numbers: Database) -> None:
 
 async def test_additions_leave_the_reserve(tmp_path: Path) -> None:
     """Where only the reserve is left, what a push adds is refused before it begins, and all other writes are done."""
-    database = Database(tmp_path / "entrepot.db", reserve=1 << 62)
+    database = SqliteDatabase(tmp_path / "entrepot.db", reserve=1 << 62)
     await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
     held = HeldWriter(database)
     await held.begun()
@@ -159,14 +160,14 @@ async def test_additions_leave_the_reserve(tmp_path: Path) -> None:
 
 async def test_additions_are_done_where_there_is_room(tmp_path: Path) -> None:
     """With more than the reserve free, what a push adds is written."""
-    database = Database(tmp_path / "entrepot.db", reserve=1)
+    database = SqliteDatabase(tmp_path / "entrepot.db", reserve=1)
     await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
     assert await database.write(insert(2), adds=True) == 2
     database.close()
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_cancelled_write_ends_when_it_is_done(numbers: Database, times: int) -> None:
+async def test_cancelled_write_ends_when_it_is_done(numbers: SqliteDatabase, times: int) -> None:
     """Whoever waits for a write may go away: the write is done all the same, and the wait ends after it, not before."""
     held = HeldWriter(numbers)
     await held.begun()
@@ -182,7 +183,7 @@ async def test_cancelled_write_ends_when_it_is_done(numbers: Database, times: in
     assert await read_numbers(numbers) == [1]
 
 
-async def test_cancelled_write_keeps_its_failure_to_itself(numbers: Database) -> None:
+async def test_cancelled_write_keeps_its_failure_to_itself(numbers: SqliteDatabase) -> None:
     """A write that is cancelled and fails besides is cancelled; the others of its commit are done."""
     held = HeldWriter(numbers)
     await held.begun()
@@ -197,13 +198,13 @@ async def test_cancelled_write_keeps_its_failure_to_itself(numbers: Database) ->
 
 
 @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
-async def test_pragmas_are_set(database: Database, pragma: str, value: object) -> None:
+async def test_pragmas_are_set(database: SqliteDatabase, pragma: str, value: object) -> None:
     """Both connections have what durability and foreign keys need; SQLite says nothing when it ignores one."""
     assert await rows(database, f"PRAGMA {pragma}") == [(value,)]
     assert await database.write(lambda tx: tx.run(f"PRAGMA {pragma}")) == [(value,)]
 
 
-async def test_readers_see_what_is_committed(numbers: Database) -> None:
+async def test_readers_see_what_is_committed(numbers: SqliteDatabase) -> None:
     """A write that is not committed is invisible; committed, it is visible at once."""
     held = HeldWriter(numbers, insert(1))
     await held.begun()
@@ -213,7 +214,7 @@ async def test_readers_see_what_is_committed(numbers: Database) -> None:
     assert await read_numbers(numbers) == [1]
 
 
-async def test_read_is_one_snapshot(numbers: Database) -> None:
+async def test_read_is_one_snapshot(numbers: SqliteDatabase) -> None:
     """What is committed while a read runs is not seen by it."""
     is_committed = threading.Event()
 
@@ -233,7 +234,7 @@ async def test_read_is_one_snapshot(numbers: Database) -> None:
     assert await read_numbers(numbers) == [1]
 
 
-async def test_failed_read_leaves_the_reader_usable(numbers: Database) -> None:
+async def test_failed_read_leaves_the_reader_usable(numbers: SqliteDatabase) -> None:
     """What a read raises comes out, and the next read works."""
 
     def fail(_tx: Transaction) -> None:
@@ -244,7 +245,7 @@ async def test_failed_read_leaves_the_reader_usable(numbers: Database) -> None:
     assert await read_numbers(numbers) == []
 
 
-async def test_close_commits_what_waits(numbers: Database, tmp_path: Path) -> None:
+async def test_close_commits_what_waits(numbers: SqliteDatabase, tmp_path: Path) -> None:
     """Writes that wait when the database is closed are done and answered; later ones are refused."""
     held = HeldWriter(numbers)
     await held.begun()
@@ -259,14 +260,14 @@ async def test_close_commits_what_waits(numbers: Database, tmp_path: Path) -> No
     assert await waiting == list(range(20))
     with pytest.raises(Unavailable):
         await numbers.write(insert(99))
-    again = Database(tmp_path / "entrepot.db")
+    again = SqliteDatabase(tmp_path / "entrepot.db")
     assert await read_numbers(again) == list(range(20))
     again.close()
 
 
 def test_answer_to_a_loop_that_is_gone_is_dropped(tmp_path: Path) -> None:
     """A loop may end before its write is answered: the write is done, and the writer goes on."""
-    database = Database(tmp_path / "entrepot.db")
+    database = SqliteDatabase(tmp_path / "entrepot.db")
     is_closed = threading.Event()
 
     def work(tx: Transaction) -> None:
@@ -297,14 +298,14 @@ async def test_damaged_database_is_named(tmp_path: Path, content: bytes) -> None
     path = tmp_path / "entrepot.db"
     path.write_bytes(content)
     with pytest.raises(Unavailable, match="damaged"):
-        Database(path)
+        SqliteDatabase(path)
     assert path.read_bytes() == content
 
 
 async def test_database_where_none_can_be(tmp_path: Path) -> None:
     """A folder that is not there is Unavailable."""
     with pytest.raises(Unavailable):
-        Database(tmp_path / "absent" / "entrepot.db")
+        SqliteDatabase(tmp_path / "absent" / "entrepot.db")
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -317,7 +318,7 @@ async def test_the_file_is_private(tmp_path: Path) -> None:
     for mode in (None, 0o644):
         if mode is not None:
             path.chmod(mode)
-        database = Database(path)
+        database = SqliteDatabase(path)
         await database.write(lambda tx: tx.run("CREATE TABLE IF NOT EXISTS t (x TEXT) STRICT"))
         assert modes(tmp_path) == dict.fromkeys(("private.db", "private.db-wal", "private.db-shm"), 0o600)
         database.close()
