@@ -43,7 +43,6 @@ from registry.limits import RequestLimits
 from registry.manifests import Manifests, SparseManifests
 from registry.metadata import blobs, schema
 from registry.metadata.database import Transaction
-from registry.metadata.sqlite import SqliteDatabase
 from registry.passwords import Passwords
 from registry.policies import Policies
 from registry.pulls import Pulls
@@ -51,12 +50,11 @@ from registry.purges import Purges
 from registry.repositories import Repositories
 from registry.runs import Runs
 from registry.scrub import Scrub
+from registry.stores import open_database, open_store
 from registry.tags import Tags
 from registry.tokens import Tokens
 from registry.uploads import Uploads
 from registry.worker import Duty, Worker
-from storage.files import make_directories
-from storage.filesystem import FilesystemBlobStore
 from storage.killpoints import Reach, pass_by
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -89,9 +87,8 @@ class Registry:
         self.config = config
         self.clock = clock
         windows = windows or Windows(config.undelete_days)
-        make_directories(config.database_path.parent)
-        self.database = SqliteDatabase(config.database_path, clock=clock, reach=reach, reserve=config.reserve)
-        self.store = FilesystemBlobStore(config.storage_path, reach=reach, reserve=config.reserve)
+        self.database = open_database(config, clock, reach)
+        self.store = open_store(config, reach)
         self._make_content(windows, reach)
         self._make_removal(windows, reach)
         self._make_access()

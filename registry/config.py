@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +13,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 PREFIX = "ENTREPOT_"
+_ORIGIN = r"^(https?://[A-Za-z0-9._:\[\]-]+)?$"
+
+_S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._/-]*))?", re.ASCII)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # What a setting must be, in the words of whoever sets it.
 _MUST = {
     "data": "be a path",
-    "storage": "be file:///absolute/path",
-    "database": "be sqlite:////absolute/path",
+    "storage": "be file:///absolute/path or s3://bucket/prefix",
+    "database": "be sqlite:////absolute/path or postgresql://user@host/name",
+    "database_connections": "be a whole number from 2 to 1000",
+    "s3_endpoint": "begin with http:// or https:// and have no path",
+    "s3_region": "be a region's name",
+    "s3_public_endpoint": "begin with http:// or https:// and have no path",
+    "s3_redirects": "be on or off",
+    "s3_encryption": "be AES256, aws:kms or aws:kms:KEY",
+    "s3_storage_class": "be a storage class in capitals",
+    "s3_checksums": "be auto, when_required or when_supported",
+    "s3_addressing": "be auto, path or virtual",
+    "upload_memory_mib": "be a whole number, 32 or more",
     "host": "be an address",
     "port": "be a number from 0 to 65535",
     "workers": "be 1",
@@ -59,10 +73,52 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Annotated[Path, Field(description="where everything of the embedded default lives")] = Path("data")
-    storage: Annotated[str, Field(description="where the blobs are: file:///absolute/path (default: DATA/blobs)")] = ""
-    database: Annotated[
-        str, Field(description="where the metadata is: sqlite:////absolute/path (default: DATA/entrepot.db)")
+    storage: Annotated[
+        str,
+        Field(description="where the blobs are: file:///absolute/path or s3://bucket/prefix (default: DATA/blobs)"),
     ] = ""
+    database: Annotated[
+        str,
+        Field(
+            description="where the metadata is: sqlite:////absolute/path or postgresql://user@host/name"
+            " (default: DATA/entrepot.db)"
+        ),
+    ] = ""
+    database_connections: Annotated[int, Field(ge=2, le=1000, description="to PostgreSQL, at most, of each server")] = (
+        10
+    )
+    s3_endpoint: Annotated[
+        str, Field(pattern=_ORIGIN, description="the S3 server, such as https://s3.example.com:9000 (unset: AWS)")
+    ] = ""
+    s3_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]*$", description="of the bucket (unset: as AWS_REGION)")] = (
+        ""
+    )
+    s3_public_endpoint: Annotated[
+        str, Field(pattern=_ORIGIN, description="where clients reach the S3 server (unset: s3_endpoint)")
+    ] = ""
+    s3_redirects: Annotated[
+        Literal["on", "off"], Field(description="whether clients get blobs from the S3 server itself")
+    ] = "on"
+    s3_encryption: Annotated[
+        str,
+        Field(
+            pattern=r"^(AES256|aws:kms(:[A-Za-z0-9:/_-]+)?)?$",
+            description="asked of the S3 server: AES256, aws:kms or aws:kms:KEY (unset: the bucket's own)",
+        ),
+    ] = ""
+    s3_storage_class: Annotated[
+        str, Field(pattern=r"^[A-Z_]*$", description="of the blobs, such as STANDARD_IA (unset: the bucket's own)")
+    ] = ""
+    s3_checksums: Annotated[
+        Literal["auto", "when_required", "when_supported"],
+        Field(description="the SDK's own checksums (auto: with AWS, not with other endpoints, some of which break)"),
+    ] = "auto"
+    s3_addressing: Annotated[
+        Literal["auto", "path", "virtual"], Field(description="where the bucket's name goes in URLs of the S3 server")
+    ] = "auto"
+    upload_memory_mib: Annotated[
+        int, Field(ge=32, description="that all uploads to an S3 server may take together; larger parts go to the disk")
+    ] = 256
     host: Annotated[str, Field(description="the address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="the port to listen on")] = 5000
     workers: Annotated[int, Field(description="server processes; one, for now")] = 1
@@ -73,7 +129,7 @@ class Config(BaseModel):
     public_url: Annotated[
         str,
         Field(
-            pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+)?$",
+            pattern=_ORIGIN,
             description="where clients reach the registry (default: Locations are relative)",
         ),
     ] = ""
@@ -137,6 +193,8 @@ class Config(BaseModel):
     @field_validator(
         "port",
         "workers",
+        "database_connections",
+        "upload_memory_mib",
         "requests_per_second",
         "undelete_days",
         "lifecycle_hours",
@@ -173,15 +231,15 @@ class Config(BaseModel):
 
     @field_validator("storage")
     @classmethod
-    def _files(cls, url: str) -> str:
-        if url and not url.startswith("file:///"):
+    def _blobs(cls, url: str) -> str:
+        if url and not url.startswith("file:///") and not _S3_URL.fullmatch(url):
             raise ValueError(f"did you mean file://{url}?" if url.startswith("/") else "")
         return url
 
     @field_validator("database")
     @classmethod
-    def _sqlite(cls, url: str) -> str:
-        if url and not url.startswith("sqlite:////"):
+    def _rows(cls, url: str) -> str:
+        if url and not url.startswith(("sqlite:////", "postgresql://")):
             raise ValueError(f"did you mean sqlite:///{url}?" if url.startswith("/") else "")
         return url
 
@@ -201,11 +259,24 @@ class Config(BaseModel):
         return "https" if self.tls_cert else "http"
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether the database is SQLite: then one server serves the registry."""
+        return not self.database.startswith("postgresql://")
+
+    @property
+    def bucket(self) -> tuple[str, str] | None:
+        """The S3 bucket and the prefix in it, without slashes at its ends; None when blobs are files."""
+        match = _S3_URL.fullmatch(self.storage)
+        return (match[1], (match[2] or "").strip("/")) if match else None
+
+    @property
     def storage_path(self) -> Path:
+        """Where the files are, when blobs are files."""
         return Path(self.storage.removeprefix("file://")) if self.storage else self.data.absolute() / "blobs"
 
     @property
     def database_path(self) -> Path:
+        """Of the embedded database."""
         return Path(self.database.removeprefix("sqlite:///")) if self.database else self.data.absolute() / "entrepot.db"
 
     @property

@@ -112,9 +112,8 @@ class FilesystemBlobStore:
             raise ForeignStore(f"{self._root} is empty or unmarked: is its volume mounted?")
 
     async def append(
-        self, upload: UploadState, content: AsyncIterable[bytes], *, is_last: bool = False, is_streamed: bool = False
+        self, upload: UploadState, content: AsyncIterable[bytes], *, is_last: bool = False, is_streamed: bool = False  # noqa: ARG002
     ) -> UploadState:
-        del is_last, is_streamed  # every byte goes to its place in the file
         with _full_disk_named(), contextlib.ExitStack() as opened:
             descriptor = await self._in_thread(self._open_upload, upload, opened)
             try:

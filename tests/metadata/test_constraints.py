@@ -93,6 +93,10 @@ async def test_refused(database: Database, work: Callable[[Transaction], None]) 
     assert await rows(database, "SELECT * FROM repository") == []
 
 
+def run(tx: Transaction, sql: str) -> None:
+    tx.run(sql)
+
+
 async def test_removed_in_order(database: Database) -> None:
     """From the tag down everything can be removed, and a manifest takes its references with it."""
     _, image_id, index_id = await database.write(fill)
@@ -105,7 +109,7 @@ async def test_removed_in_order(database: Database) -> None:
         "DELETE FROM tag",
         "DELETE FROM repository",
     ):
-        await database.write(partial(Transaction.run, sql=sql))
+        await database.write(partial(run, sql=sql))
     assert await rows(database, "SELECT * FROM reference") == []
     assert await rows(database, "PRAGMA foreign_key_check") == []
 
