@@ -15,6 +15,8 @@ from pydantic_core import PydanticCustomError
 PREFIX = "ENTREPOT_"
 _ORIGIN = r"^(https?://[A-Za-z0-9._:\[\]-]+)?$"
 
+_POSTGRESQL = ("postgresql://", "postgres://")
+_PASSWORD = re.compile(r"(://[^/:@]*:)[^@]*(@)|(?<=[?&]password=)[^&]*", re.ASCII)
 _S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._/-]*))?", re.ASCII)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -239,7 +241,7 @@ class Config(BaseModel):
     @field_validator("database")
     @classmethod
     def _rows(cls, url: str) -> str:
-        if url and not url.startswith(("sqlite:////", "postgresql://")):
+        if url and not url.startswith(("sqlite:////", *_POSTGRESQL)):
             raise ValueError(f"did you mean sqlite:///{url}?" if url.startswith("/") else "")
         return url
 
@@ -261,7 +263,7 @@ class Config(BaseModel):
     @property
     def is_embedded(self) -> bool:
         """Whether the database is SQLite: then one server serves the registry."""
-        return not self.database.startswith("postgresql://")
+        return not self.database.startswith(_POSTGRESQL)
 
     @property
     def bucket(self) -> tuple[str, str] | None:
@@ -369,9 +371,14 @@ def _explain(error: Any, origins: Mapping[str, str], file: Path | None) -> str:
     return f"{setting} must {_MUST[name]}, not {_quote(error['input'])}{hint and f': {hint}'}"
 
 
+def hide_password(url: str) -> str:
+    """The URL with *** in place of its password."""
+    return _PASSWORD.sub(r"\1***\2", url)
+
+
 def _quote(value: object) -> str:
-    """As it was written: text in quotes, TOML's booleans in small letters."""
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    """As it was written, without a URL's password: text in quotes, TOML's booleans in small letters."""
+    return str(value).lower() if isinstance(value, bool) else repr(hide_password(str(value)))
 
 
 def _spell(name: str, origin: str) -> str:
