@@ -94,7 +94,7 @@ def test_default(name: str) -> None:
 @pytest.mark.parametrize("path", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Dockerfile", "Makefile"])
 def test_no_other_variables(path: str) -> None:
     """What a document or a build file sets is a setting: a misspelt one would be refused at start."""
-    named = set(re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", (PROJECT / path).read_text()))
+    named = set(re.findall(rf"{PREFIX}[A-Z0-9_]*[A-Z0-9]", (PROJECT / path).read_text()))
     known = {f"{PREFIX}{name}".upper() for name in Config.model_fields} | OTHER_VARIABLES
     assert named - known == set()
 
