@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format conformance clients faults image image-test soak benchmark clean
+.PHONY: help serve test check format conformance clients faults image image-test pairs soak benchmark clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,14 +25,15 @@ format: .venv/dev ## let ruff format the code and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-conformance: .venv/dev ## the official OCI conformance suite in six runs (needs Go)
-	$(BIN)/python conformance/run.py $(CONFORMANCE)
+conformance: .venv/dev ## the official OCI conformance suite, on every pair of a database and a store (needs Go)
+	$(BIN)/python -m conformance.run $(CONFORMANCE)
 
 clients: .venv/dev ## real clients of two generations (needs root on Debian 12 and .ci/install)
 	tests/clients/run
 
-faults: .venv/dev ## power loss, full disks, memory, start-up work (needs root, fuse3 and strace)
+faults: .venv/dev ## power loss, full disks, memory, start-up work, Debian's PostgreSQL (needs root on Debian 12)
 	$(BIN)/pytest -q tests/faults
+	.ci/with-postgresql $(BIN)/pytest -q tests/metadata
 
 image-test: .venv/dev ## build the image on a base of its own, run it read-only, push to it (needs root on Debian 12)
 	tests/image/run
@@ -40,13 +41,22 @@ image-test: .venv/dev ## build the image on a base of its own, run it read-only,
 image: ## build the container image (needs a container builder)
 	docker build --build-arg REVISION=$$(git rev-parse HEAD) -t entrepot .
 
-soak: .venv/dev ## twenty minutes of pushes, pulls, kills and collection, and a long search for histories that lose content
+pairs: .venv/dev ## every test on PostgreSQL and on S3: the three pairs besides SQLite and files
+	TEST_DATABASE=sqlite TEST_STORE=s3 $(BIN)/pytest -n auto --dist worksteal
+	TEST_DATABASE=postgresql TEST_STORE=files $(BIN)/pytest -n auto --dist worksteal
+	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/pytest -n auto --dist worksteal
+
+soak: .venv/dev pairs ## all of `pairs`, half an hour of pushes, kills and collection, a long search for lost content
 	$(BIN)/python -m tests.soak.run --minutes 10
+	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/python -m tests.soak.run --minutes 5
+	$(BIN)/python -m tests.soak.run --minutes 10 --replicas 3
+	$(BIN)/pytest -q tests/soak
 	GARBAGE_EXAMPLES=1500 $(BIN)/pytest -q tests/garbage/test_machine.py
 
 benchmark: .venv/dev ## what access control, lifecycle runs and the collector cost, as ratios (steadier with wrk)
 	$(BIN)/python -m benchmarks.auth_cost
 	$(BIN)/python -m benchmarks.lifecycle_cost
+	$(BIN)/python -m benchmarks.stores
 
 clean: ## remove the virtual environment and caches, never data
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache

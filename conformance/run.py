@@ -1,11 +1,9 @@
-"""Run the official OCI conformance suite six times against this checkout's server and write RESULTS.md."""
+"""Run the official OCI conformance suite, again and again, against this checkout's server and write RESULTS.md."""
 
 import argparse
 import difflib
 import http.client
-import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -13,97 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-SUITE = "github.com/opencontainers/distribution-spec/conformance"
-SUITE_VERSION = "v0.0.0-20260831232431-97274622c111"
+from conformance.report import SUITE, SUITE_VERSION, ConformanceError, Outcome, read_outcome, render, summary
+from conformance.runs import GRANT, PASSWORD, RUNS, USER, Run
+from tests.places import servers_in
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "RESULTS.md"
 SERVER = HERE.parent / ".venv" / "bin" / "entrepot"
 
-# Everything the suite can be asked to test. It ignores names that it does not know, so options_off()
-# reads back what it really did.
-API_OPTIONS = (
-    "PING", "PULL", "PUSH", "REFERRER",
-    "BLOBS_ATOMIC", "BLOBS_DELETE", "BLOBS_DIGEST_HEADER", "BLOBS_MOUNT_ANONYMOUS", "BLOBS_UPLOAD_CANCEL",
-    "MANIFESTS_ATOMIC", "MANIFESTS_DELETE", "MANIFESTS_DIGEST_HEADER", "MANIFESTS_TAG_PARAM",
-    "TAGS_ATOMIC", "TAGS_DELETE", "TAGS_LIST",
-)  # fmt: skip
-DATA_OPTIONS = (
-    "IMAGE", "INDEX", "INDEX_LIST", "ARTIFACT", "ARTIFACT_LIST", "SUBJECT", "SUBJECT_MISSING", "SUBJECT_LIST",
-    "DATA_FIELD", "NONDISTRIBUTABLE", "CUSTOM_FIELDS", "NO_LAYERS", "EMPTY_BLOB", "SHA512",
-)  # fmt: skip
-SPARSE_FEATURE = "Sparse Manifests"
-
-USER, PASSWORD = "conformance", "of-a-registry-that-lives-for-seconds"
-GRANT = ("conformance/**", "pull,push,delete")
-MAY_SKIP = re.compile("OCI Conformance Test/sha(256|512) blobs/mount anonymous/blob-mount-anonymous skipped")
-MAY_SKIP_FEATURE = "Blob anonymous mount"
-REASON = (
-    "A mount without `from` takes the blob from any repository that the caller may pull from. The suite's token is for",
-    "the repositories in the challenge, and that can name no source there: strangers would learn who has the blob. So",
-    "the answer is 202, and the suite uploads the blob. In the runs without login no token sets limits: it is 201.",
-)
-
-OUTCOMES = ("passed", "failures", "errors", "skipped", "disabled")
 START_SECONDS, STOP_SECONDS, SUITE_SECONDS = 60, 40, 900
-EXCERPTS, EXCERPT_LINES, EXCERPT_WIDTH = 25, 45, 300
-
-
-class ConformanceError(Exception):
-    """The suite or the server could not do its part, so there is no result to speak of."""
-
-
-@dataclass(frozen=True)
-class Run:
-    spec: str
-    sparse: bool
-    login: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.spec + ("-login" if self.login else "-sparse" if self.sparse else "")
-
-    def suite_settings(self, port: int, folder: Path) -> dict[str, str]:
-        options = [f"OCI_API_{name}" for name in API_OPTIONS] + [f"OCI_DATA_{name}" for name in DATA_OPTIONS]
-        return {
-            "OCI_REGISTRY": f"127.0.0.1:{port}",
-            "OCI_TLS": "disabled",
-            "OCI_VERSION": self.spec,
-            "OCI_RESULTS_DIR": str(folder),
-            "OCI_LOG": "error",  # failures are taken from the report
-            **dict.fromkeys(options, "true"),
-            "OCI_DATA_SPARSE": "true" if self.sparse else "false",
-            # Without the cache each request is refused first, and sent again with a token for what the challenge names.
-            **({"OCI_USERNAME": USER, "OCI_PASSWORD": PASSWORD, "OCI_CACHE_AUTH": "false"} if self.login else {}),
-        }
-
-    def server_settings(self, folder: Path) -> dict[str, str]:
-        settings = {"ENTREPOT_DATA": str(folder)}
-        return settings | {"ENTREPOT_SPARSE_MANIFESTS": "accept"} if self.sparse else settings
-
-
-RUNS = (
-    *(Run(spec, sparse) for spec in ("1.1", "dev") for sparse in (False, True)),
-    *(Run(spec, sparse=True, login=True) for spec in ("1.1", "dev")),
-)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    run: Run
-    counts: dict[str, int]
-    apis: dict[str, str]
-    content: dict[str, str]  # the suite's sets of test content
-    problems: list[str]
-    excused: list[str]  # tests that were skipped as they must be
 
 
 def environment(prefix: str, settings: dict[str, str]) -> dict[str, str]:
@@ -138,8 +60,9 @@ def free_port() -> int:
         return port
 
 
-def server_command(port: int) -> list[str]:
-    return [str(SERVER), "serve", "--host", "127.0.0.1", "--port", str(port)]
+def server_command(run: Run, port: int) -> list[str]:
+    program = [sys.executable, "-m", "conformance.redirecting"] if run.redirects else [str(SERVER)]
+    return [*program, "serve", "--host", "127.0.0.1", "--port", str(port)]
 
 
 def answers(port: int) -> bool:
@@ -177,7 +100,7 @@ def serving(run: Run, folder: Path) -> Iterator[int]:
         settings = environment("ENTREPOT_", run.server_settings(Path(content)))
         if run.login:
             add_user(settings, stderr)
-        server = subprocess.Popen(server_command(port), env=settings, stdout=stderr, stderr=stderr, cwd=content)
+        server = subprocess.Popen(server_command(run, port), env=settings, stdout=stderr, stderr=stderr, cwd=content)
         try:
             wait_until_ready(server, port, log)
             yield port
@@ -194,91 +117,6 @@ def serving(run: Run, folder: Path) -> Iterator[int]:
                 server.wait()
 
 
-def sections(report: Path) -> dict[str, dict[str, str]]:
-    """Read results.yaml: top-level names, each with its `name: value` lines."""
-    found: dict[str, dict[str, str]] = {}
-    for line in report.read_text().splitlines():
-        name, _, value = line.strip().partition(": ")
-        if not line.startswith(" "):
-            section = found.setdefault(name.rstrip(":"), {})
-        elif value:
-            section[name] = value
-    return found
-
-
-def options_off(run: Run, report: Path) -> list[str]:
-    """Name the options that the suite had switched off although nobody asked for it."""
-    off = {line.strip() for line in report.read_text().splitlines() if line.endswith(": false")}
-    off -= {"cacheAuth: false"} if run.login else set()
-    off -= set() if run.sparse else {"sparse: false"}
-    return [f"the suite ran with {option}" for option in sorted(off)]
-
-
-def requests_logged(log: Path) -> Iterator[dict[str, Any]]:
-    for line in log.read_text(errors="replace").splitlines():
-        with suppress(ValueError):  # a line of another program or of the interpreter
-            entry = json.loads(line)
-            if isinstance(entry, dict) and entry.get("event") == "request":
-                yield entry
-
-
-def server_errors(log: Path) -> list[str]:
-    """Find in the server's log what no input may cause: an answer of the 500s."""
-    requests = list(requests_logged(log))
-    failed = [entry for entry in requests if entry["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR]
-    found = [f"the server answered {entry['status']} to {entry['method']} {entry['path']}" for entry in failed]
-    return found if requests else ["the server logged no request as JSON, so its answers are unknown"]
-
-
-def served_as_others(log: Path) -> list[str]:
-    """Find in the server's log who else than the user was answered."""
-    served = {e["actor"] for e in requests_logged(log) if e["path"].startswith("/v2/") and e["status"] != 401}  # noqa: PLR2004 - the status
-    return [f"the server answered {', '.join(sorted(served)) or 'nobody'}"] if served != {USER} else []
-
-
-def crop(text: str) -> str:
-    lines = text.strip().splitlines()
-    kept = lines[:EXCERPT_LINES] + (["..."] if len(lines) > EXCERPT_LINES else [])
-    return "\n".join("    " + (line if len(line) <= EXCERPT_WIDTH else line[:EXCERPT_WIDTH] + " ...") for line in kept)
-
-
-def describe(test: ET.Element, *, excerpt: bool) -> str:
-    """Describe a test that did not pass: its name, what the suite says, and the last exchange."""
-    said = test.findtext("system-out", "") or "no reason given"
-    text = f"{test.get('status')}: {test.get('name')}\n{crop(said)}"
-    exchanges = [part for part in re.split(r"(?m)^={80}$", test.findtext("system-err", "")) if part.strip()]
-    return f"{text}\n{crop(exchanges[-1])}" if excerpt and exchanges else text
-
-
-def read_outcome(run: Run, folder: Path) -> Outcome:
-    try:
-        suites = ET.parse(folder / "junit.xml").getroot()  # noqa: S314 -- written by the suite a moment ago
-        report = sections(folder / "results.yaml")
-    except (OSError, ET.ParseError) as error:
-        raise ConformanceError(f"the suite left no readable result: {error}") from error
-    counts = {outcome: int(suites.get(outcome, "0")) for outcome in OUTCOMES[1:]}
-    counts["passed"] = int(suites.get("tests", "0")) - sum(counts.values())
-    tests = [test for test in suites.iter("testcase") if test.get("status") != "passed"]
-    may_skip = [test for test in tests if run.login and MAY_SKIP.fullmatch(f"{test.get('name')} {test.get('status')}")]
-    excused = [test.get("name", "") for test in may_skip]
-    tests = [test for test in tests if test not in may_skip]
-    problems = [describe(test, excerpt=number < EXCERPTS) for number, test in enumerate(tests)]
-    apis, content = report.get("apis", {}), report.get("data", {})
-    # What we switched off ourselves is not for the suite to fail.
-    if not run.sparse and content.get(SPARSE_FEATURE) == "Disabled":
-        content[SPARSE_FEATURE] = "off"
-    if not problems:
-        features = [*apis.items(), *content.items()]
-        features = [pair for pair in features if not (excused and pair == (MAY_SKIP_FEATURE, "Skip"))]
-        problems += [f"{feature}: {status}" for feature, status in features if status not in {"Pass", "off"}]
-    log = folder / "server.log"
-    problems += options_off(run, folder / "results.yaml") + server_errors(log)
-    problems += served_as_others(log) if run.login else []
-    if not counts["passed"]:
-        problems.append("no test passed")
-    return Outcome(run, counts, apis, content, problems, excused)
-
-
 def conduct(run: Run, program: Path, folder: Path) -> Outcome:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -290,54 +128,6 @@ def conduct(run: Run, program: Path, folder: Path) -> Outcome:
     return read_outcome(run, folder)
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows]]
-
-
-def feature_rows(found: list[dict[str, str]]) -> list[list[str]]:
-    names = sorted({name for features in found for name in features})
-    return [[name, *(features.get(name, "-") for features in found)] for name in names]
-
-
-def skips(outcomes: list[Outcome]) -> list[str]:
-    """The lines that name what was skipped and say why it must be."""
-    found = [f"- {outcome.run.name}: `{name}`" for outcome in outcomes for name in outcome.excused]
-    return ["Skipped:", "", *found, "", *REASON, ""] if found else []
-
-
-def render(outcomes: list[Outcome]) -> str:
-    runs = [outcome.run for outcome in outcomes]
-    totals = [
-        [
-            *(run.name, run.spec, "`accept`" if run.sparse else "default", "a user's" if run.login else "none"),
-            *(str(outcome.counts[key]) for key in OUTCOMES),
-        ]
-        for run, outcome in zip(runs, outcomes, strict=True)
-    ]
-    names = [run.name for run in runs]
-    return "\n".join(
-        [
-            "# Conformance results",
-            "",
-            "Written by `make conformance`, see [README.md](README.md). Suite: OCI distribution-spec's own,",
-            f"`{SUITE}`",
-            f"at `{SUITE_VERSION}`, every API and content option on.",
-            "",
-            *table(["run", "`OCI_VERSION`", "sparse manifests", "login", "passed", "failed", *OUTCOMES[2:]], totals),
-            "",
-            *skips(outcomes),
-            "## Per API",
-            "",
-            *table(["API", *names], feature_rows([outcome.apis for outcome in outcomes])),
-            "",
-            "## Per kind of content",
-            "",
-            *table(["content", *names], feature_rows([outcome.content for outcome in outcomes])),
-            "",
-        ]
-    )
-
-
 def keep(text: str, *, check: bool) -> bool:
     """Write RESULTS.md, or with `check` say whether it is what a run gives."""
     if not check:
@@ -347,11 +137,6 @@ def keep(text: str, *, check: bool) -> bool:
     changes = difflib.unified_diff(old.splitlines(), text.splitlines(), "RESULTS.md", "this run", lineterm="")
     print(*changes, sep="\n", end="\n" if old != text else "")
     return old == text
-
-
-def summary(outcome: Outcome) -> str:
-    counts = ", ".join(f"{outcome.counts[key]} {key}" for key in OUTCOMES)
-    return f"{outcome.run.name}: {counts}"
 
 
 def conduct_all(runs: list[Run], folder: Path) -> list[Outcome]:
@@ -379,7 +164,8 @@ def main() -> int:
     chosen = arguments()
     runs = [run for run in RUNS if not chosen.runs or run.name in chosen.runs]
     try:
-        outcomes = conduct_all(runs, HERE / "results")
+        with tempfile.TemporaryDirectory(prefix="entrepot-servers-") as folder, servers_in(Path(folder)):
+            outcomes = conduct_all(runs, HERE / "results")
     except (ConformanceError, subprocess.SubprocessError) as error:
         print(error, "0 passed, 1 failed", sep="\n")
         return 1

@@ -4,14 +4,15 @@ import contextlib
 import os
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
+from importlib import metadata
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from registry.api.blobs import BlobEndpoints
 from registry.api.challenge import Challenger
@@ -19,7 +20,7 @@ from registry.api.door import Door
 from registry.api.errors import on_http_exception, on_registry_error, on_unexpected
 from registry.api.gauges import RemovalGauges
 from registry.api.guard import Guard
-from registry.api.health import HealthEndpoints
+from registry.api.health import Ending, HealthEndpoints
 from registry.api.manifests import ManifestEndpoints
 from registry.api.observe import Observer
 from registry.api.repositories import RepositoryEndpoints
@@ -37,35 +38,42 @@ from registry.errors import RegistryError
 from registry.federation import Federation
 from registry.garbage import Garbage, Windows
 from registry.identities import Identities
-from registry.identity import Actor, Clock, milliseconds_now
+from registry.identity import Actor, Clock
 from registry.leases import Leases
 from registry.limits import RequestLimits
 from registry.manifests import Manifests, SparseManifests
 from registry.metadata import blobs, schema
 from registry.metadata.database import Transaction
+from registry.metadata.gate import Gate
+from registry.metadata.replicas import Replica
 from registry.passwords import Passwords
 from registry.policies import Policies
 from registry.pulls import Pulls
 from registry.purges import Purges
+from registry.replicas import Replicas
 from registry.repositories import Repositories
 from registry.runs import Runs
 from registry.scrub import Scrub
-from registry.stores import open_database, open_store
+from registry.stores import name_places, open_database, open_store
 from registry.tags import Tags
 from registry.tokens import Tokens
 from registry.uploads import Uploads
 from registry.worker import Duty, Worker
 from storage.killpoints import Reach, pass_by
+from storage.sharing import Sharing
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _TEND_SECONDS = 1
+_COLLECTOR = "collector"
 _COLLECT_SECONDS = 5
 _AUDIT_SECONDS = 60  # before its first round
 _SCRUB_SECONDS = 10
 _FIRST_RUN_SECONDS = 60
 _BREATH_SECONDS = 0.05  # between two steps of the collector: pushes and pulls go first
 _BURST_SECONDS = 10  # a caller may be so far ahead of its rate
+_ASK_SECONDS = 10  # until a server asks again for a duty that another one has
+_MOST_LINGER_SECONDS = 5  # load balancers see within it that a server ends
 
 
 def new_id() -> str:
@@ -80,21 +88,23 @@ class Registry:
         self,
         config: Config,
         *,
-        clock: Clock = milliseconds_now,
+        clock: Clock | None = None,
         reach: Reach = pass_by,
         windows: Windows | None = None,
     ) -> None:
         self.config = config
-        self.clock = clock
         windows = windows or Windows(config.undelete_days)
         self.database = open_database(config, clock, reach)
+        self._gate = Gate(self.database, ", ".join(name_places(config)))
+        self.clock = clock or self.database.clock
         self.store = open_store(config, reach)
         self._make_content(windows, reach)
         self._make_removal(windows, reach)
         self._make_access()
+        self._make_replicas(windows)
 
     def _make_content(self, windows: Windows, reach: Reach) -> None:
-        database, store, clock = self.database, self.store, self.clock
+        database, store, clock = self._gate, self.store, self.clock
         sparse = SparseManifests(self.config.sparse_manifests)
         self.manifests = Manifests(database, clock, sparse, reach)
         accepts_sparse = sparse is SparseManifests.ACCEPT
@@ -106,7 +116,7 @@ class Registry:
         self.repositories = Repositories(database, store, clock, sparse.may_lack)
 
     def _make_removal(self, windows: Windows, reach: Reach) -> None:
-        database, store, clock = self.database, self.store, self.clock
+        database, store, clock = self._gate, self.store, self.clock
         is_strict, brake, days = self.config.lifecycle_keys == "ecr", self.config.brake_percent, windows.undelete_days
         self.policies = Policies(database, clock, is_strict=is_strict, brake_percent=brake, undelete_days=days)
         self.runs = Runs(
@@ -124,8 +134,8 @@ class Registry:
         self.drift = Drift(database, store, clock)
 
     def _make_access(self) -> None:
-        config, database, clock = self.config, self.database, self.clock
-        self.audit = Audit(database, clock)
+        config, database, clock = self.config, self._gate, self.clock
+        self.audit = Audit(database, clock, self._shows_audit)
         self.tokens = Tokens(database, clock, new_id)
         self.passwords = Passwords(clock)
         self.identities = Identities(database, self.store, clock, self.passwords, secrets.token_bytes)
@@ -133,15 +143,29 @@ class Registry:
         federation = Federation(clock)
         self.auth = Auth(database, clock, self.tokens, self.passwords, federation, self.audit, anonymous=access)
 
+    def _make_replicas(self, windows: Windows) -> None:
+        own = Replica(new_id(), f"{self.config.host}:{self.config.port}", metadata.version("entrepot"))
+        self.replicas = Replicas(
+            self.database,  # a server that waits for a move lives
+            self.clock,
+            own,
+            term=windows.term,
+            quiet=windows.quiet,
+            sharing=None if self.config.bucket else Sharing(self.config.storage_path),
+            flush=self.leases.flush,
+        )
+
     async def start(self) -> None:
         """Bring the schema up to date and see that the blob store is this database's. Its work does not grow."""
 
         def work(tx: Transaction) -> tuple[str, bool]:
             schema.migrate(tx)
+            self._gate.check(tx)
             registry_id = f"{secrets.randbelow(10**12):012d}"
             return schema.get_or_make_instance(tx, new_id(), registry_id, self.clock()), blobs.is_any_stored(tx)
 
         instance, is_populated = await self.database.write(work)
+        self._gate.arm()
         await self.store.bind(instance, is_populated=is_populated)
         await self.audit.start()
         await self.tokens.start(f"entrepot-{await self.database.read(schema.get_registry_id)}")
@@ -158,6 +182,7 @@ class Registry:
         """As `start`, beside a server that may run, and without changing anything. False when no registry is here."""
         instance = await self.database.read(schema.find_instance)
         if instance is not None:
+            self._gate.arm()
             await self.store.verify(instance)
         return instance is not None
 
@@ -172,9 +197,15 @@ class Registry:
             Duty(name="pulls", work=self.pulls.flush, seconds=_TEND_SECONDS, end=self.pulls.end),
             Duty(name="leases", work=self.leases.flush, seconds=_TEND_SECONDS, end=self.leases.flush),
             Duty(name="keys", work=self.tokens.rotate_if_due, seconds=_TEND_SECONDS),
+            Duty(name="replicas", work=self.replicas.beat, seconds=self.replicas.beat_seconds),
         ]
+        return duties + [replace(duty, work=partial(self._if_held, duty)) for duty in self._list_single_duties()]
+
+    def _list_single_duties(self) -> list[Duty]:
+        """Of several servers one has each of these."""
+        duties: list[Duty] = []
         if self.config.collector == "on":
-            duties.append(Duty(name="collector", work=self._collect, seconds=_COLLECT_SECONDS))
+            duties.append(Duty(name=_COLLECTOR, work=self._collect, seconds=_COLLECT_SECONDS))
             duties.append(Duty(name="auditor", work=self.drift.tend, seconds=_AUDIT_SECONDS))
         if rate := self.config.scrub_mib_per_second:
             duties.append(Duty(name="scrub", work=partial(self.scrub.tend, rate), seconds=_SCRUB_SECONDS))
@@ -182,13 +213,31 @@ class Registry:
             clockwork = Clockwork(LIFECYCLE_RUN, make_environment(self.config.model_dump(), os.environ))
             seconds = hours * 3600
             first = min(_FIRST_RUN_SECONDS, seconds)  # or a server that is restarted every day would never run one
-            duties.append(Duty(name="lifecycle", work=clockwork.run, seconds=seconds, first_seconds=first))
+            work = partial(self._run_lifecycle, clockwork)
+            duties.append(Duty(name="lifecycle", work=work, seconds=seconds, first_seconds=first))
         return duties
+
+    async def _shows_audit(self) -> bool:
+        return await self.replicas.hold("audit")
+
+    async def _if_held(self, duty: Duty) -> float | None:
+        if await self.replicas.hold(duty.name):
+            return await duty.work()
+        if duty.name == _COLLECTOR:
+            self.garbage.overdue = 0.0  # whoever has the duty tells how late it is
+        return _ASK_SECONDS
 
     async def _collect(self) -> float:
         """In how many seconds to go on: at once while there is something to do."""
-        collected = await self.garbage.step()
+        collected = await self.garbage.step(fence=self.replicas.fence(_COLLECTOR))
         return _COLLECT_SECONDS if collected.is_idle else _BREATH_SECONDS
+
+    async def _run_lifecycle(self, clockwork: Clockwork) -> float | None:
+        """Not by a clock that has leapt. A run needs no fence: any number may work at once, each step looks again."""
+        if rest := await self.replicas.find_rest():
+            return rest
+        await clockwork.run()
+        return None
 
     def close(self) -> None:
         self.passwords.close()
@@ -197,24 +246,26 @@ class Registry:
 
 
 def create_app(
-    config: Config, *, clock: Clock = milliseconds_now, reach: Reach = pass_by, windows: Windows | None = None
-) -> ASGIApp:
+    config: Config, *, clock: Clock | None = None, reach: Reach = pass_by, windows: Windows | None = None
+) -> Door:
     """The whole registry as one ASGI application; two of them can live in one process."""
     registry = Registry(config, clock=clock, reach=reach, windows=windows)
     metrics = _collectors()
     metrics.register(RemovalGauges(registry.garbage, registry.drift, registry.scrub))
-    health = HealthEndpoints(registry.check, metrics, has_open_metrics=config.metrics == "public")
+    ending = Ending(lambda: min(_MOST_LINGER_SECONDS, config.drain_seconds / 2) if registry.replicas.others > 0 else 0)
+    health = HealthEndpoints(registry.check, metrics, ending, has_open_metrics=config.metrics == "public")
 
     guard = _guard(registry)
     token_endpoints = TokenEndpoints(registry.auth, guard, config.body_idle_seconds)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await registry.start()
-        await registry.make_first_admin()
-        await registry.garbage.begin_serving()
         try:
-            async with Worker(registry.list_duties(), clock).running():
+            await registry.start()
+            await registry.make_first_admin()
+            await registry.replicas.start()
+            await registry.garbage.begin_serving()
+            async with Worker(registry.list_duties(), registry.clock).running():
                 yield
             await _end_serving(registry)
         finally:
@@ -237,11 +288,12 @@ def create_app(
     )
     app.router.default = _distribution(registry, guard)
     app.router.redirect_slashes = False  # a redirect would be absolute, made of whatever Host the client sent
-    return Door(app, Observer(metrics), new_id)
+    return Door(app, Observer(metrics), new_id, ending)
 
 
 async def _end_serving(registry: Registry) -> None:
     try:
+        await registry.replicas.end()
         await registry.garbage.end_serving()
     except RegistryError as problem:
         log.error("the end is not noted", problem=str(problem))  # noqa: TRY400 - it says it all

@@ -1,8 +1,9 @@
 """The audit log: refusals, written in batches beside the changes, and what came since, for the log's readers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import structlog
 
@@ -18,14 +19,28 @@ _MOST_WAITING = 1_000  # different refusals between two writes; more are counted
 _MOST_SHOWN = 20  # changes that one look shows
 _BREATH_SECONDS = 0.005  # between two looks: a policy's run makes thousands of changes a second, and requests go first
 _USE_GRAIN = 60_000  # milliseconds: uses of an identity closer than this are one
+_UNDER_WAY = 10_000  # milliseconds: a change that has its number and is not to be seen yet comes within it, or never
+_TWICE = 60_000  # milliseconds of changes that a server shows again when it takes over from one that showed them
+
+
+Shows: TypeAlias = Callable[[], Awaitable[bool]]
+
+
+async def always() -> bool:
+    """For the only server."""
+    return True
 
 
 class Audit:
-    """`note` and `note_use` cost no write: `flush`, called every second or so, does it for all."""
+    """`note` and `note_use` cost no write: `flush`, called every second or so, does it for all.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Of several servers one shows the changes of all: the one whose `shows` says so.
+    """
+
+    def __init__(self, database: Database, clock: Clock, shows: Shows = always) -> None:
         self._database = database
         self._clock = clock
+        self._shows = shows
         self._refusals: dict[tuple[str, ...], AccessEvent] = {}
         self._shares: dict[tuple[str, str], int] = {}
         self._uses: dict[int, int] = {}
@@ -80,6 +95,7 @@ class Audit:
                 await self._database.write(work, adds=bool(refusals))  # nobody fills up the reserve by being refused
             except BaseException:  # written twice is better than never
                 self._keep(refusals)
+                self._uses = dict(uses) | self._uses
                 raise
             finally:
                 await self._show()
@@ -97,12 +113,32 @@ class Audit:
             self.note(refusal)
 
     async def _show(self) -> None:
+        is_ours = await self._shows()
         while found := await self.list_after(self._shown, 0, _MOST_SHOWN):
-            for change in found:
+            ready = self._list_ready(found) if is_ours else [each for each in found if self._age(each) > _TWICE]
+            for change in ready if is_ours else []:
                 log.info("audit", **describe(change))
-            self._shown = found[-1].sequence
-            if len(found) == _MOST_SHOWN:
-                await asyncio.sleep(_BREATH_SECONDS)
+            if ready:
+                self._shown = ready[-1].sequence
+            if len(ready) < _MOST_SHOWN:
+                break
+            await asyncio.sleep(_BREATH_SECONDS)
+
+    def _list_ready(self, found: list[Change]) -> list[Change]:
+        """Those before the first number that is missing, unless it must have come by now: it was given up then."""
+        if not self._database.is_shared:
+            return found
+        ready: list[Change] = []
+        last = self._shown
+        for change in found:
+            if change.sequence != last + 1 and self._age(change) < _UNDER_WAY:
+                break
+            ready.append(change)
+            last = change.sequence
+        return ready
+
+    def _age(self, change: Change) -> int:
+        return self._clock() - change.at
 
 
 def describe(change: Change) -> dict[str, object]:

@@ -20,10 +20,11 @@ from registry.federation import Federation, IdTokenInvalid
 from registry.identities import OIDC
 from registry.identity import Actor, Clock, Deed
 from registry.limits import FailureLimits, network_of
-from registry.metadata import epochs, grants, identities, repositories
+from registry.metadata import epochs, grants, identities, repositories, signing_keys
 from registry.metadata.changes import AccessEvent
 from registry.metadata.database import Database, Transaction
 from registry.metadata.identities import Identity, Kind
+from registry.metadata.signing_keys import SigningKey
 from registry.oci.names import RepositoryName
 from registry.passwords import BCRYPT, PasswordInvalid, Passwords, Turns, is_secret
 from registry.tokens import KeyUnknown, TokenClaims, TokenExpired, TokenInvalid, Tokens
@@ -112,6 +113,17 @@ class _Rights:
     grants: tuple[Grant, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """What the epoch stands for, of one moment."""
+
+    epoch: int
+    keys: tuple[SigningKey, ...]
+    is_guarded: bool
+    bcrypt_cost: int
+    everybodys: tuple[Grant, ...]
+
+
 class Auth:
     """`anonymous` is what callers without credentials may do everywhere, beside the grants of `anonymous`."""
 
@@ -136,23 +148,26 @@ class Auth:
         self._limits = FailureLimits(clock)
         self._turns = Turns(_CHECKS_AT_ONCE)
         self._epoch = -1
+        self._order = epochs.Order()
         self._is_open = False
         self._stranger = Caller("anonymous", ())
         self._rights: dict[int, _Rights] = {}
 
     async def refresh(self) -> None:
         """See whether identities, grants or keys have changed. To be called before anything else of a request."""
-        epoch = await self._database.read(epochs.get_epoch)
-        if epoch == self._epoch:
+        place = self._order.begin()
+        if await self._database.read(epochs.get_epoch) == self._epoch:
+            self._order.take(place)  # A reads before a change and hangs, B sees the change: A must not put it back
             return
-        # The epoch is read before what it stands for: a change in between is seen by the next request, not missed.
-        await self._tokens.load()
-        self._is_open = not await self._database.read(identities.is_guarded)
-        self._passwords.expect_bcrypt(await self._database.read(identities.find_bcrypt_cost))
-        everybodys = await self._database.read(grants.list_everybodys)
-        self._stranger = Caller("anonymous", (*everybodys, *self._everywhere()))
+        found = await self._database.read(_read_access)
+        if not self._order.take(place):
+            return  # what is there was read by a request that began later than this one
+        self._tokens.use(found.keys)
+        self._is_open = not found.is_guarded
+        self._passwords.expect_bcrypt(found.bcrypt_cost)
+        self._stranger = Caller("anonymous", (*found.everybodys, *self._everywhere()))
         self._rights.clear()
-        self._epoch = epoch
+        self._epoch = found.epoch
 
     @property
     def is_open(self) -> bool:
@@ -336,8 +351,8 @@ class Auth:
     async def _find_rights(self, identity_id: int) -> _Rights | None:
         known = self._rights.get(identity_id)
         if known is None:
-            epoch = self._epoch
-            known = await self._database.read(lambda tx: _read_rights(tx, identity_id))
+            # With their epoch: A reads, B sees a change and forgets all rights, A must not bring back those of before.
+            epoch, known = await self._database.read(lambda tx: (epochs.get_epoch(tx), _read_rights(tx, identity_id)))
             if known and epoch == self._epoch and len(self._rights) < _MOST_REMEMBERED:
                 self._rights[identity_id] = known
         return known
@@ -358,6 +373,16 @@ class Auth:
 def _printable(text: str) -> str:
     """What a log and a terminal show and do not obey."""
     return "".join(c if " " <= c <= "~" else "?" for c in text[:_LONGEST_SUBJECT])
+
+
+def _read_access(tx: Transaction) -> _Access:
+    return _Access(
+        epochs.get_epoch(tx),
+        tuple(signing_keys.list_keys(tx)),
+        identities.is_guarded(tx),
+        identities.find_bcrypt_cost(tx),
+        tuple(grants.list_everybodys(tx)),
+    )
 
 
 def _read_rights(tx: Transaction, identity_id: int) -> _Rights | None:

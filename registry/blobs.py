@@ -1,19 +1,22 @@
 """Blobs: open one for download, mount one from another repository, delete one."""
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import structlog
 
 from registry.errors import BlobDamaged, BlobUnknown, InUse, Unavailable
 from registry.identity import Actor, Clock, Deed
-from registry.metadata import blobs, repositories
+from registry.metadata import blobs, repositories, schema
 from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Transaction
 from registry.oci.names import RepositoryName
-from storage.blobstore import BlobMissing, BlobStore, OpenBlob
+from storage.blobstore import BlobMissing, BlobStore, ForeignStore, OpenBlob, StoreUnavailable
 from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
+
+T = TypeVar("T")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -39,33 +42,74 @@ class Blobs:
         self._reach = reach
 
     async def get(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
-        """Raises BlobUnknown, also for a blob that only other repositories have."""
+        """Raises BlobUnknown, also for a blob that only other repositories have, and BlobDamaged for a known damage."""
         blob = await self._database.read(lambda tx: blobs.find(tx, repository, digest))
         if blob is None:
             raise BlobUnknown(str(digest))
+        if blob.is_damaged:
+            raise BlobDamaged(str(digest))
         return blob
 
-    async def open(self, repository: RepositoryName, digest: Digest) -> OpenBlob:
-        """Raises BlobUnknown, BlobDamaged, Unavailable."""
+    async def locate(self, blob: StoredBlob) -> str | None:
+        """A URL from which a client can GET the blob itself, for some minutes; None: only through us.
+
+        The bytes are not looked at. Raises Unavailable.
+        """
+        with _store_problems_named(blob.key):
+            return await self._store.locate(blob.key, blob.size)
+
+    async def open(self, repository: RepositoryName, digest: Digest, known: StoredBlob | None = None) -> OpenBlob:
+        """`known` is what `get` has returned. Raises BlobUnknown, BlobDamaged, Unavailable."""
+        return await self._reach_bytes(repository, digest, self._open, known)
+
+    async def look(self, repository: RepositoryName, digest: Digest) -> StoredBlob:
+        """The blob, once the store has said that it has so many bytes. Raises as `open` does."""
+        return await self._reach_bytes(repository, digest, self._look)
+
+    async def _reach_bytes(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        reach: Callable[[StoredBlob], Awaitable[T]],
+        known: StoredBlob | None = None,
+    ) -> T:
         with contextlib.suppress(BlobMissing):
-            return await self._open(await self.get(repository, digest))
+            return await reach(known or await self.get(repository, digest))
         # A reads the row, B repairs the blob by a new push and removes the damaged copy, A opens it: then the row
         # names another key now.
         blob = await self.get(repository, digest)
         try:
-            return await self._open(blob)
+            return await reach(blob)
         except BlobMissing as problem:
-            log.exception("blob damaged", digest=str(digest), key=blob.key)
+            await self._refuse_foreign()
+            log.error("blob damaged", digest=str(digest), key=blob.key, problem=str(problem))  # noqa: TRY400 - all of it
             raise BlobDamaged(str(digest)) from problem
 
-    async def _open(self, blob: StoredBlob) -> OpenBlob:
-        if blob.is_damaged:
-            raise BlobDamaged(str(blob.digest))
+    async def _refuse_foreign(self) -> None:
+        """A bucket that is gone, or a volume that is not mounted, lacks everything: nobody is to push again now."""
+        instance = await self._database.read(schema.find_instance)
         try:
+            with _store_problems_named(""):
+                await self._store.verify(instance or "")
+        except ForeignStore as problem:
+            raise Unavailable(f"the store is not there: {problem}") from problem
+
+    async def _open(self, blob: StoredBlob) -> OpenBlob:
+        with _store_problems_named(blob.key):
             return await self._store.open(blob.key, blob.size)
-        except OSError as problem:
-            log.exception("store failed", key=blob.key)
-            raise Unavailable(f"the store failed: {problem.strerror}") from problem
+
+    async def _look(self, blob: StoredBlob) -> StoredBlob:
+        with _store_problems_named(blob.key):
+            size = await self._store.size(blob.key)
+        if size != blob.size:
+            raise BlobMissing(f"{blob.key} has {size or 0} of {blob.size} bytes")
+        return blob
+
+    async def _is_whole(self, blob: StoredBlob | None) -> bool:
+        if blob is None or blob.is_damaged:
+            return False
+        with _store_problems_named(blob.key):
+            return await self._store.size(blob.key) == blob.size
 
     async def mount(
         self,
@@ -77,7 +121,7 @@ class Blobs:
     ) -> bool:
         """Give `repository` the right to a blob of `source`, or of any repository that the actor may pull from.
 
-        False: there is no such blob where the actor may look, so it has to be uploaded.
+        False: there is no such blob where the actor may look, so it has to be uploaded. Raises Unavailable.
         """
         sources = await self._database.read(lambda tx: blobs.list_repositories(tx, digest, source))
         # By id: A may pull from a name, B deletes the repository, C makes another one of that name; that is not A's.
@@ -92,7 +136,7 @@ class Blobs:
             return True
 
         blob = await self._database.read(lambda tx: blobs.find_stored(tx, digest)) if allowed else None
-        if blob is None or blob.is_damaged or await self._store.size(blob.key) != blob.size:
+        if not await self._is_whole(blob):
             return False  # a damaged blob is not handed on: the client uploads it, and that repairs it
         is_mounted = await self._database.write(work, adds=True)
         self._reach("mount.recorded")
@@ -115,3 +159,15 @@ class Blobs:
                 raise BlobUnknown(str(digest))
 
         await self._database.write(work)
+
+
+@contextlib.contextmanager
+def _store_problems_named(key: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as problem:
+        log.error("store unavailable", key=key, problem=str(problem))  # noqa: TRY400 - an outage is no bug of ours
+        raise Unavailable(f"the store is not available: {problem.strerror or problem}") from problem
+    except OSError as problem:
+        log.exception("store failed", key=key)
+        raise Unavailable(f"the store failed: {problem.strerror or problem}") from problem

@@ -1,13 +1,15 @@
 """Are database and store usable, and do they agree? Changes nothing."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 
 from registry.errors import RegistryError, Unavailable
-from registry.metadata import blobs, schema
+from registry.metadata import blobs, examination, schema
 from registry.metadata.blobs import StoredBlob
-from registry.metadata.database import Database
+from registry.metadata.database import Database, Transaction
+from registry.metadata.gate import Moved
 from storage.blobstore import BlobStore, StoreFull
 
 _PAGE = 500
@@ -37,8 +39,9 @@ class Check:
     async def ready(self) -> None:
         """Raises Unavailable when database or store cannot serve a push now, and says which; also a full disk."""
         try:
-            # It writes nothing, but needs all that a push needs of the database.
-            await self._database.write(schema.find_instance, adds=True)
+            # It changes nothing, but needs all that a push needs of the database.
+            with contextlib.suppress(Moved):  # then only pulls go on, and a load balancer must not take them away
+                await self._database.write(_try_database, adds=True)
             await self._store.probe()
         except (RegistryError, StoreFull, OSError) as problem:
             raise Unavailable(f"not ready: {problem}") from problem
@@ -73,3 +76,8 @@ class Check:
             for blob in page:
                 yield blob
             after = str(page[-1].digest)
+
+
+def _try_database(tx: Transaction) -> None:
+    schema.find_instance(tx)
+    examination.try_write(tx)

@@ -16,7 +16,7 @@ PREFIX = "ENTREPOT_"
 _ORIGIN = r"^(https?://[A-Za-z0-9._:\[\]-]+)?$"
 
 _POSTGRESQL = ("postgresql://", "postgres://")
-_PASSWORD = re.compile(r"(://[^/:@]*:)[^@]*(@)|(?<=[?&]password=)[^&]*", re.ASCII)
+_PASSWORD = re.compile(r"(://[^/:@]*:).*(@)|(?<=[?&]password=)[^&]*", re.ASCII)
 _S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._/-]*))?", re.ASCII)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -213,7 +213,13 @@ class InternalError(RegistryError):
 
 
 class Unavailable(RegistryError):
+    """The reason is for the log and the command line: it may name hosts and users. Clients hear what `is_public`."""
+
     code, status, message = "UNKNOWN", 503, "the registry cannot serve this now: try again"
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message, headers={"Retry-After": "5"})
+    def __init__(self, reason: str | None = None, *, is_public: bool = False) -> None:
+        super().__init__(reason, headers={"Retry-After": "5"})
+        self._is_public = is_public
+
+    def errors(self) -> list[dict[str, object]]:
+        return [{"code": self.code, "message": self.text if self._is_public else self.message}]

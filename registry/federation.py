@@ -141,7 +141,7 @@ class Federation:
             await self._refresh(issuer, keyring)
             key = keyring.find(token)
         if keyring.keys is None:
-            raise Unavailable("the keys of the id token's issuer cannot be fetched now: try again")
+            raise Unavailable("the keys of the id token's issuer cannot be fetched now: try again", is_public=True)
         return key
 
     async def _refresh(self, issuer: str, keyring: _Keyring) -> None:

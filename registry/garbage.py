@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 import structlog
 
 from registry.errors import RegistryError
 from registry.identity import Clock
-from registry.metadata import discards, explanations, garbage, reviews, serving
+from registry.metadata import discards, explanations, garbage, holds, replicas, reviews, serving
 from registry.metadata.database import Database, Transaction
 from registry.metadata.explanations import Due, Fact
 from registry.metadata.garbage import Tally
@@ -21,6 +22,8 @@ from registry.metadata.reviews import Review
 from storage.blobstore import BlobStore, UploadState
 from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
+
+Fence: TypeAlias = Callable[[Transaction], None]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -40,13 +43,16 @@ class OtherWindow(Exception):
 class Windows:
     """In milliseconds but for `undelete_days`.
 
-    `lease` of a blob that a client was told of; `settle` between condemning and removing; `quiet` after an unclean end.
+    `lease` of a blob that a client was told of; `settle` between condemning and removing; `quiet` after an unclean end;
+    `term` for which one of several servers may be silent. It is shorter than `settle`: what such a server has not
+    written yet was noted after the collector had condemned what it removes now.
     """
 
     undelete_days: int
     lease: int = 24 * 3_600_000
     settle: int = 60_000
     quiet: int = 600_000
+    term: int = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Collected:
     """What was removed for good, and how many bytes that frees; `failed` is put off, the log says why.
 
     `rests_until` is when the collector may work again (Unix milliseconds), if it did nothing for that reason;
-    `waits_until` is until when it waits for what it has condemned.
+    `held_until` the same, while a backup reads the blobs; `waits_until` until when it waits for what it has condemned.
     """
 
     manifests: int = 0
@@ -67,6 +73,7 @@ class Collected:
     discarded: int = 0
     failed: int = 0
     rests_until: int | None = None
+    held_until: int | None = None
     waits_until: int | None = None
 
     @property
@@ -76,7 +83,7 @@ class Collected:
 
     def __add__(self, other: "Collected") -> "Collected":
         sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
-        return Collected(**sums, rests_until=other.rests_until)
+        return Collected(**sums, rests_until=other.rests_until, held_until=other.held_until)
 
 
 _COUNTS = tuple(name for name in Collected.__slots__ if not name.endswith("_until"))
@@ -97,9 +104,10 @@ class Garbage:
     async def begin_serving(self) -> None:
         """Leases that were only noted are lost with a server that was killed: so nothing is collected for a while."""
         now, file = self._clock(), self._database.file_number
+        begin = serving.begin_sharing if self._database.is_shared else serving.begin_serving
 
         def work(tx: Transaction) -> None:
-            serving.begin_serving(tx, now, self._windows.quiet, file)
+            begin(tx, now, self._windows.quiet, file)
             serving.note_window(tx, self._windows.undelete_days, now)
 
         await self._database.write(work)
@@ -113,6 +121,8 @@ class Garbage:
 
         def work(tx: Transaction) -> int | None:
             if not is_served:
+                if replicas.bury(tx, self._windows.term):
+                    serving.rest(tx, now + self._windows.quiet)
                 serving.note_end(tx, now, self._windows.quiet, file)
             return serving.get_window(tx)
 
@@ -125,14 +135,23 @@ class Garbage:
             )
 
     async def end_serving(self) -> None:
-        await self._database.write(serving.end_serving)
+        """Of several servers each has said it in its own row."""
+        if not self._database.is_shared:
+            await self._database.write(serving.end_serving)
 
-    async def step(self, *, ignores_rest: bool = False) -> Collected:
-        """Review a few of what is due, then remove the bytes of a few keys."""
-        rest = await self._database.read(serving.get_rest)
+    async def step(self, *, ignores_rest: bool = False, fence: Fence | None = None) -> Collected:
+        """Review a few of what is due, then remove the bytes of a few keys.
+
+        `fence` is called in each transaction that removes something, and raises what stops it.
+        """
+        rest, held = await self._database.read(lambda tx: (serving.get_rest(tx), holds.find_end(tx)))
+        if held:
+            return Collected(held_until=held)
         if rest > self._clock() and not ignores_rest:
             return Collected(rests_until=rest)
-        reviewed = await self._review()
+        reviewed = await self._review(partial(self._refuse_step, fence=fence, ignores_rest=ignores_rest))
+        if reviewed.rests_until is not None:
+            return reviewed
         collected = reviewed + await self.discard()
         self.total += collected
         return collected
@@ -156,7 +175,7 @@ class Garbage:
                 await asyncio.sleep(min(_PAUSE * max(self._clock() - start, 1), _MOST_PAUSE) / 1000)
                 continue
             settled_at = await self._find_settled() if waits and waited < _MOST_WAITS else None
-            if step.rests_until is not None or settled_at is None:
+            if step.rests_until is not None or step.held_until is not None or settled_at is None:
                 return total
             waited += 1
             advance(Collected(waits_until=settled_at))
@@ -199,32 +218,45 @@ class Garbage:
     async def _remove_bytes(self, upload: UploadState) -> bool:
         try:
             await self._store.abort(upload)
+            await self._store.sweep(upload.key)
         except OSError as problem:
             log.error("bytes not removed", key=upload.key, problem=str(problem))  # noqa: TRY400 - it says it all
             return False
         return True
 
-    async def _review(self) -> Collected:
+    def _refuse_step(self, tx: Transaction, *, fence: Fence | None, ignores_rest: bool) -> Collected | None:
+        """What to answer in place of removing anything, in the transaction that would do it."""
+        if fence:
+            fence(tx)
+        if holds.find_end(tx):  # since the step began: what it would remove now, a backup has just read the rows of
+            return Collected()
+        if not ignores_rest and replicas.is_any_silent(tx, self._windows.term):
+            return Collected(rests_until=self._clock() + self._windows.quiet)
+        return None
+
+    async def _review(self, refuse: Callable[[Transaction], Collected | None]) -> Collected:
         terms = self._terms()
         due = await self._database.read(lambda tx: reviews.list_due(tx, terms.now, _STEP))
         self.overdue = (terms.now - due[0].due_at) / 1000 if due else 0.0
         if not due:
             return Collected()
         try:
-            collected = await self._database.write(partial(_review_all, due=due, terms=terms))
+            collected = await self._database.write(partial(_review_all, due=due, terms=terms, refuse=refuse))
         except RegistryError:
             raise  # the disk is full or the database gone: no review's fault
         except Exception:  # noqa: BLE001 - the one that it is is found, and told
-            collected = await self._review_each(due, terms)
+            collected = await self._review_each(due, terms, refuse)
         self._reach("garbage.removed")
         return collected
 
-    async def _review_each(self, due: list[Review], terms: Terms) -> Collected:
+    async def _review_each(
+        self, due: list[Review], terms: Terms, refuse: Callable[[Transaction], Collected | None]
+    ) -> Collected:
         """One of them cannot be done: it must not hold up the others."""
         total = Collected()
         for review in due:
             try:
-                total += await self._database.write(partial(_review_all, due=[review], terms=terms))
+                total += await self._database.write(partial(_review_all, due=[review], terms=terms, refuse=refuse))
             except RegistryError:
                 raise
             except Exception:
@@ -244,7 +276,11 @@ class Garbage:
         return Terms(self._clock(), self._windows.undelete_days, self._windows.settle, self._windows.lease)
 
 
-def _review_all(tx: Transaction, due: list[Review], terms: Terms) -> Collected:
+def _review_all(
+    tx: Transaction, due: list[Review], terms: Terms, refuse: Callable[[Transaction], Collected | None]
+) -> Collected:
+    if (refused := refuse(tx)) is not None:
+        return refused
     tally, reviewed = Tally(), 0
     for review in due:
         if tally.rows < garbage.MOST_ROWS:

@@ -1,5 +1,6 @@
 """Users, robots, groups, trust rules and their grants: add, change, remove, list."""
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -189,7 +190,8 @@ class Identities:
             return uploads.remove_owned(tx, identity.actor)
 
         for upload in await self._database.write(work):
-            await self._store.abort(upload)
+            with contextlib.suppress(OSError):  # the name is free, and the collector takes what is left
+                await self._store.abort(upload)
 
     async def grant(self, name: str, grant: Grant, by: Actor) -> Grant | None:
         """To a user, robot, group, trust rule or `anonymous`; returns the grant whose place it takes.

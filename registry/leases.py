@@ -1,8 +1,9 @@
 """Leases: who is told that a blob is there can count on it, long enough to push what names it."""
 
+import asyncio
 import contextlib
 
-from registry.errors import BlobUnknown, RegistryError, StorageFull
+from registry.errors import BlobUnknown, StorageFull
 from registry.identity import Clock
 from registry.metadata import blobs
 from registry.metadata.database import Database, Transaction
@@ -20,6 +21,7 @@ class Leases:
         self._clock = clock
         self._length = length
         self._noted: dict[tuple[int, Digest], int] = {}
+        self._flushing = asyncio.Lock()
 
     async def hold(self, repository: RepositoryName, digest: Digest) -> None:
         """Keep a blob that somebody is about to be told of. Raises BlobUnknown when it has gone meanwhile."""
@@ -39,16 +41,17 @@ class Leases:
             self._noted[right.repository_id, digest] = until
 
     async def flush(self) -> None:
-        """Write what was noted."""
-        noted, self._noted = self._noted, {}
+        """Write what was noted: all of it is written when this returns, also what another flush has begun with."""
+        async with self._flushing:
+            noted, self._noted = self._noted, {}
 
-        def work(tx: Transaction) -> None:
-            for (repository_id, digest), until in noted.items():
-                blobs.lease(tx, repository_id, digest, until)
+            def work(tx: Transaction) -> None:
+                for (repository_id, digest), until in noted.items():
+                    blobs.lease(tx, repository_id, digest, until)
 
-        if noted:
-            try:
-                await self._database.write(work)
-            except RegistryError:
-                self._noted = noted | self._noted
-                raise
+            if noted:
+                try:
+                    await self._database.write(work)
+                except BaseException:  # written twice is better than never
+                    self._noted = noted | self._noted
+                    raise

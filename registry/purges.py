@@ -187,6 +187,7 @@ class Purges:
         while gone := await self._database.read(lambda tx: discards.list_due(tx, now, _STEP)):
             for upload in gone:
                 await self._store.abort(upload)
+                await self._store.sweep(upload.key)
             await self._database.write(partial(_drop_all, gone=gone))
         return Purged(tally.manifests, tally.rights, tally.blobs, tally.bytes, kept)
 

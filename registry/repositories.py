@@ -1,6 +1,7 @@
 """Repositories: make, list, show, set, delete, restore. A push makes them, too, in the transaction that stores it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 
 from registry.errors import Denied, NameUnknown
@@ -85,7 +86,8 @@ class Repositories:
             return repositories.mark_deleted(tx, repositories.get(tx, name), Deed(by, self._clock()))
 
         for upload in await self._database.write(work):
-            await self._store.abort(upload)
+            with contextlib.suppress(OSError):  # the repository is deleted, and the collector takes what is left
+                await self._store.abort(upload)
 
     async def list_deleted(self, after: Repository | None, limit: int) -> list[Repository]:
         """Those that are marked as deleted, after the one given, by name and the instant of their deletion."""

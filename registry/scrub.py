@@ -19,7 +19,7 @@ from registry.metadata.changes import AccessEvent
 from registry.metadata.database import Database, Transaction
 from registry.metadata.scrubs import Holder, ScrubbedBlob
 from registry.oci.names import RepositoryName
-from storage.blobstore import BlobMissing, BlobStore, ForeignStore
+from storage.blobstore import BlobMissing, BlobStore, ForeignStore, StoreUnavailable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -178,7 +178,9 @@ class Scrub:
             return _Finding("missing", is_whole=False)
         except OSError as problem:
             cause = problem.strerror or str(problem)
-            return _Finding("unreadable", is_whole=False if problem.errno in _LOST else None, cause=cause)
+            # A server that does not answer, or refuses, has said nothing of the bytes, whatever number that error has.
+            is_lost = problem.errno in _LOST and not isinstance(problem, StoreUnavailable)
+            return _Finding("unreadable", is_whole=False if is_lost else None, cause=cause)
         return _Finding("", is_whole=True) if digest == blob.digest else _Finding("changed", is_whole=False)
 
     async def _assess(self, blob: ScrubbedBlob, finding: _Finding) -> Damage:

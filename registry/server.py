@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message
 
+from registry.api.door import Door
 from registry.api.origin import is_loopback
 from registry.config import Config
 from registry.identity import milliseconds_now
@@ -24,6 +25,7 @@ from registry.tls import Certificate, CertificateInvalid
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _BACKLOG = 2048
+_TICK_SECONDS = 0.1
 _IDLE_SECONDS = 75  # of a kept-alive connection; longer than a load balancer's minute
 
 
@@ -40,13 +42,13 @@ def serve(
     returned. Raises CannotServe, and what the app's startup raises.
     """
     _allow_descriptors()
-    with (
-        _only_server(config.database_path) as lock,
-        _listen(config) as listener,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
+    with contextlib.ExitStack() as held:
+        lock = held.enter_context(_only_server(config.database_path)) if config.is_embedded else None
+        listener = held.enter_context(_listen(config))
+        held.enter_context(contextlib.suppress(KeyboardInterrupt))
         host, port = listener.getsockname()[:2]
-        _note_address(lock, host, port)
+        if lock is not None:
+            _note_address(lock, host, port)
         server = _Server(app, _settings(app, config, certificate), lambda: on_listening(host, port), certificate)
         # For a signal that comes before uvicorn handles it, and for the one that uvicorn sends itself again at its end.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
@@ -131,6 +133,7 @@ class _Server(uvicorn.Server):
         certificate: Certificate | None = None,
     ) -> None:
         super().__init__(settings)
+        self._app = app
         self._app_lifespan = _Lifespan(app)
         self._on_listening = on_listening
         self._certificate = certificate
@@ -146,12 +149,21 @@ class _Server(uvicorn.Server):
         await asyncio.to_thread(self._on_listening)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._linger()
         log.info("stopping", requests=len(self.server_state.tasks))
         if self._watch is not None:
             self._watch.cancel()
         await super().shutdown(sockets)
         await self._app_lifespan.end()
         log.info("stopped")
+
+    async def _linger(self) -> None:
+        """Go on as one that is not ready: load balancers send what comes elsewhere before connections close."""
+        seconds = self._app.ending.begin() if isinstance(self._app, Door) else 0
+        for _ in range(round(seconds / _TICK_SECONDS)):
+            if self.force_exit:  # a second Ctrl+C
+                return
+            await asyncio.sleep(_TICK_SECONDS)
 
 
 def _settings(app: ASGIApp, config: Config, certificate: Certificate | None = None) -> uvicorn.Config:
@@ -195,7 +207,10 @@ def _explain(problem: OSError, config: Config) -> str:
 
 @contextlib.contextmanager
 def _only_server(database: Path) -> Iterator[int]:
-    """Two servers on one embedded database would each believe that they alone append to its uploads."""
+    """Two servers on one embedded database would each believe that they alone append to its uploads.
+
+    On a network volume the lock is as good as the volume's; SQLite's own locks need the same.
+    """
     lock = database.with_suffix(".lock")
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)

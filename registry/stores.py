@@ -3,34 +3,42 @@
 The modules of PostgreSQL and S3 are imported when they are used: whoever needs neither starts twice as fast without.
 """
 
-from registry.config import Config
-from registry.identity import Clock
+import importlib
+from collections.abc import Callable
+
+from registry.config import Config, hide_password
+from registry.identity import Clock, milliseconds_now
 from registry.metadata.database import Database
 from registry.metadata.sqlite import SqliteDatabase
 from storage.blobstore import BlobStore
 from storage.files import make_directories
 from storage.filesystem import FilesystemBlobStore
 from storage.killpoints import Reach
+from storage.s3.place import S3Place
 
 
-def open_database(config: Config, clock: Clock, reach: Reach) -> Database:
-    """Raises Unavailable, OSError."""
+def open_database(config: Config, clock: Clock | None, reach: Reach) -> Database:
+    """`clock` is the embedded one's, this machine's unless it is given. Raises Unavailable, OSError."""
     if config.is_embedded:
         make_directories(config.database_path.parent)
-        return SqliteDatabase(config.database_path, clock=clock, reach=reach, reserve=config.reserve)
-    from registry.metadata.postgres import PostgresDatabase  # noqa: PLC0415 - see above
-
-    return PostgresDatabase(config.database, connections=config.database_connections, reach=reach)
+        own = clock or milliseconds_now
+        return SqliteDatabase(config.database_path, clock=own, reach=reach, reserve=config.reserve)
+    open_shared: Callable[..., Database] = importlib.import_module("registry.metadata.postgres").PostgresDatabase
+    return open_shared(config.database, connections=config.database_connections, reach=reach)
 
 
 def open_store(config: Config, reach: Reach) -> BlobStore:
     """Nothing is asked of it yet."""
     if config.bucket is None:
         return FilesystemBlobStore(config.storage_path, reach=reach, reserve=config.reserve)
-    from storage.s3 import S3BlobStore, S3Place  # noqa: PLC0415 - see above
+    open_bucket: Callable[..., BlobStore] = importlib.import_module("storage.s3.store").S3BlobStore
+    return open_bucket(make_place(config), memory=config.upload_memory_mib << 20, reach=reach)
 
-    bucket, prefix = config.bucket
-    place = S3Place(
+
+def make_place(config: Config) -> S3Place:
+    """Where in S3 the blobs are, when they are not files."""
+    bucket, prefix = config.bucket or ("", "")
+    return S3Place(
         bucket=bucket,
         prefix=prefix,
         endpoint=config.s3_endpoint,
@@ -42,4 +50,12 @@ def open_store(config: Config, reach: Reach) -> BlobStore:
         checksums=config.s3_checksums,
         addressing=config.s3_addressing,
     )
-    return S3BlobStore(place, memory=config.upload_memory_mib << 20, reach=reach)
+
+
+def name_places(config: Config) -> tuple[str, str]:
+    """What the registry's database and its blobs are called, without passwords."""
+    database = str(config.database_path) if config.is_embedded else hide_password(config.database)
+    if config.bucket is None:
+        return database, str(config.storage_path)
+    at = f" at {config.s3_endpoint}" if config.s3_endpoint else ""
+    return database, f"{config.storage.rstrip('/')}{at}"

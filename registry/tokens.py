@@ -112,17 +112,22 @@ class Tokens:
         await self.rotate_if_due()
 
     async def load(self) -> None:
-        """Read the keys again: to be called whenever the epoch of access is another one. Raises Unavailable."""
-        rows = sorted(await self._database.read(signing_keys.list_keys), key=lambda row: (row.created_at, row.kid))
+        """Read the keys again. Raises Unavailable."""
+        known = self._rows
+        found = await self._database.read(signing_keys.list_keys)
+        if self._rows is known:  # else a request has brought others meanwhile, and these may be older
+            self.use(found)
+
+    def use(self, found: Sequence[SigningKey]) -> None:
+        """Sign and verify with these: all that there are with the epoch of access. Raises Unavailable."""
+        rows = sorted(found, key=lambda row: (row.created_at, row.kid))
         if rows == self._rows:
             return
-        private = {row.kid: _open(row) for row in rows}
-        self._keys = {
-            row.kid: _PublicKey(private[row.kid].public_key(), _x(private[row.kid]), _end(row)) for row in rows
-        }
-        signing = [row for row in rows if row.retired_at is None]
-        self._signing = (signing[-1].kid, private[signing[-1].kid]) if signing else None
-        self._due_at = min([_end(row) for row in rows] + [row.created_at + _SIGNS_FOR for row in signing], default=0)
+        private = [(row, _open(row)) for row in rows]
+        self._keys = {row.kid: _PublicKey(key.public_key(), _x(key), _end(row)) for row, key in private}
+        signing = [(row, key) for row, key in private if row.retired_at is None]
+        self._signing = (signing[-1][0].kid, signing[-1][1]) if signing else None
+        self._due_at = min([_end(row) for row in rows] + [row.created_at + _SIGNS_FOR for row, _ in signing], default=0)
         self._rows = rows
         self._verified.clear()
 
@@ -194,14 +199,8 @@ class Tokens:
 
     def jwks(self) -> dict[str, object]:
         """The public keys that verify tokens, as RFC 7517 and 8037 write them."""
-        now = self._clock()
-        return {
-            "keys": [
-                {"kid": kid, "alg": _ALGORITHM, "use": "sig", **_thumbprinted(key.x)}
-                for kid, key in self._keys.items()
-                if now < key.ends_at
-            ]
-        }
+        live = [(kid, key.x) for kid, key in self._keys.items() if self._clock() < key.ends_at]
+        return {"keys": [{"kid": kid, "alg": _ALGORITHM, "use": "sig", **_thumbprinted(x)} for kid, x in live]}
 
     def _verify(self, token: str, now: int) -> _Verified:
         if len(token) > _MOST_LENGTH:
@@ -282,12 +281,11 @@ def _x(key: Ed25519PrivateKey) -> str:
 
 def _kid(x: str) -> str:
     """The thumbprint of RFC 7638."""
-    text = json.dumps(_thumbprinted(x), separators=(",", ":"), sort_keys=True)
-    return _encode_part(hashlib.sha256(text.encode()).digest())
+    return _encode_part(hashlib.sha256(json.dumps(_thumbprinted(x), separators=(",", ":")).encode()).digest())
 
 
 def _thumbprinted(x: str) -> dict[str, str]:
-    return {"crv": "Ed25519", "kty": "OKP", "x": x}
+    return {"crv": "Ed25519", "kty": "OKP", "x": x}  # as RFC 7638 orders them
 
 
 def _encode_part(content: bytes) -> str:

@@ -26,7 +26,7 @@ from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Transaction
 from registry.metadata.uploads import UploadSession
 from registry.oci.names import RepositoryName
-from storage.blobstore import BlobStore, StoreFull, UploadBusy, UploadMissing, UploadState
+from storage.blobstore import BlobStore, StoreFull, StoreUnavailable, UploadBusy, UploadMissing, UploadState
 from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
 
@@ -87,7 +87,7 @@ class Uploads:
     async def append(self, repository: RepositoryName, session_id: str, chunk: Chunk, by: Actor) -> UploadSession:
         """Append a chunk, whole or not at all. Raises ChunkOutOfOrder, SizeInvalid, StorageFull, UploadUnknown."""
         async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
-            state = await self._append(session.state, chunk, is_last=False)
+            state = await self._append(session, chunk, is_last=False)
             advanced = replace(session, state=state, expires_at=self._clock() + _EXPIRY)
             await self._database.write(lambda tx: uploads.advance(tx, advanced), adds=True)
         self._reach("upload.recorded")
@@ -103,7 +103,7 @@ class Uploads:
         """
         try:
             async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
-                state = await self._append(session.state, chunk, is_last=True)
+                state = await self._append(session, chunk, is_last=True)
                 with _store_problems_named(state):
                     actual = await self._store.digest(state, digest.algorithm)
                 if actual != digest:
@@ -134,32 +134,64 @@ class Uploads:
             await asyncio.shield(self._abandon(session, by))
             raise
 
+    async def adopt(self, repository: RepositoryName, digest: Digest, place: Callable[[str], bool], by: Actor) -> bool:
+        """Make a blob of bytes that `place` puts under a storage key by itself. False when it could not.
+
+        `place` runs in a thread. Raises DigestInvalid, StorageFull, Unavailable.
+        """
+        session = await self.start(repository, digest.algorithm, by)
+        try:
+            async with self._claimed(repository, session.id, None, by) as claimed:
+                with _store_problems_named(claimed.state):
+                    if is_placed := await asyncio.to_thread(place, claimed.state.key):
+                        size = await self._store.size(claimed.state.key)
+                        if await self._store.digest_stored(claimed.state.key, digest.algorithm) != digest:
+                            raise DigestInvalid
+                        state = replace(claimed.state, offset=size or 0)
+                        await self._store_blob(claimed, state, digest, by)
+            if not is_placed:
+                await self._abandon(session, by)
+        except BaseException:
+            await asyncio.shield(self._abandon(session, by))
+            raise
+        return is_placed
+
     async def cancel(self, repository: RepositoryName, session_id: str, by: Actor) -> None:
         """End the session and forget its bytes. Raises UploadUnknown, ChunkOutOfOrder while a request writes to it."""
         async with self._claimed(repository, session_id, None, by) as session:
             await self._end(session)
 
-    async def _append(self, state: UploadState, chunk: Chunk, *, is_last: bool) -> UploadState:
-        with _store_problems_named(state):
+    async def _append(self, session: UploadSession, chunk: Chunk, *, is_last: bool) -> UploadState:
+        with _store_problems_named(session.state):
             is_streamed = chunk.first_byte is None  # clients that send chunks say where each one belongs
-            return await self._store.append(state, _exactly(chunk), is_last=is_last, is_streamed=is_streamed)
+            content = self._unless_late(session, chunk) if self._database.is_shared else _exactly(chunk)
+            return await self._store.append(session.state, content, is_last=is_last, is_streamed=is_streamed)
+
+    async def _unless_late(self, session: UploadSession, chunk: Chunk) -> AsyncIterator[bytes]:
+        """The content of a chunk. Raises UploadUnknown when another server has made itself the writer meanwhile.
+
+        A claims and sleeps, B claims, appends and completes, A wakes up: it asks once it has what the store locks,
+        which it keeps until its last byte is written.
+        """
+        if not await self._database.read(lambda tx: uploads.is_writer(tx, session)):
+            raise UploadUnknown
+        async for piece in _exactly(chunk):
+            yield piece
 
     async def _store_blob(self, session: UploadSession, state: UploadState, digest: Digest, by: Actor) -> None:
         # A finds the blob's other copy and drops its own bytes, B collects that copy: so A's transaction looks again,
         # and A takes its own bytes then.
         while True:
             known = await self._database.read(lambda tx: blobs.find_stored(tx, digest))
-            is_whole = await self._is_whole(known)
-            if not is_whole:
-                with _store_problems_named(state):
+            with _store_problems_named(state):
+                is_whole = await self._is_whole(known)
+                if not is_whole:
                     await self._store.commit(state)
             with contextlib.suppress(_CopyRemoved):
                 spare = await self._record(session, StoredBlob(digest, state.key, state.offset), known, is_whole, by)
                 break
-        if spare == state.key and is_whole:
-            await self._store.abort(state)
-        elif spare:
-            await self._store.delete(spare)
+        if spare:
+            await self._forget(state if spare == state.key and is_whole else UploadState(spare, 0))
 
     async def _is_whole(self, known: StoredBlob | None) -> bool:
         return known is not None and not known.is_damaged and await self._store.size(known.key) == known.size
@@ -187,17 +219,33 @@ class Uploads:
         return await self._database.write(work, adds=True)
 
     async def _end(self, session: UploadSession) -> None:
-        # Bytes first: after a crash between the two lines the session is there without bytes and says so when used,
-        # while bytes without a session would stay for nobody.
-        await self._store.abort(session.state)
-        await self._database.write(lambda tx: uploads.remove(tx, session))
+        """The row first: A sleeps before it takes the bytes away, B makes a blob of them. A crash leaves a review."""
+
+        def work(tx: Transaction) -> None:
+            uploads.remove(tx, session)
+            reviews.advance(tx, "upload", session.state.key, "upload.end", self._clock())
+
+        try:
+            await self._database.write(work)
+        except StorageFull:
+            if (
+                not self._database.is_shared
+            ):  # then nobody else writes to it, and its bytes are what there is no room for
+                await self._store.abort(session.state)
+            raise
+        await self._forget(session.state)
+
+    async def _forget(self, state: UploadState) -> None:
+        """The bytes of an upload that has ended. What the store cannot remove now, the collector removes."""
+        try:
+            await self._store.abort(state)
+        except OSError as problem:
+            log.warning("bytes left to the collector", key=state.key, problem=str(problem))
 
     async def _abandon(self, session: UploadSession, by: Actor) -> None:
         """Forget a session that no client was told of. Its bytes go even if the database is full, too."""
-        if await self._database.read(lambda tx: uploads.is_open(tx, session)):
-            await self._store.abort(session.state)
-            with contextlib.suppress(RegistryError):
-                await self.cancel(session.repository, session.id, by)
+        with contextlib.suppress(RegistryError):
+            await self.cancel(session.repository, session.id, by)
 
     @contextlib.asynccontextmanager
     async def _claimed(
@@ -230,9 +278,12 @@ def _store_problems_named(state: UploadState) -> Iterator[None]:
         raise ChunkOutOfOrder(state.offset) from None
     except StoreFull as problem:
         raise StorageFull from problem
+    except StoreUnavailable as problem:
+        log.error("store unavailable", key=state.key, problem=str(problem))  # noqa: TRY400 - an outage is no bug of ours
+        raise Unavailable(f"the store is not available: {problem.strerror or problem}") from problem
     except OSError as problem:
         log.exception("store failed", key=state.key)
-        raise Unavailable(f"the store failed: {problem.strerror}") from problem
+        raise Unavailable(f"the store failed: {problem.strerror or problem}") from problem
 
 
 def _record_blob(tx: Transaction, blob: StoredBlob, known: StoredBlob | None, *, is_whole: bool, deed: Deed) -> str:

@@ -100,13 +100,16 @@ class BlobStore(Protocol):
         """
 
     async def commit(self, upload: UploadState) -> None:
-        """Make the upload durable under its key before returning. Idempotent.
+        """Make what was just appended durable under its key before returning. Idempotent.
 
-        Raises UploadMissing, UploadBusy, StoreFull.
+        Raises UploadMissing, also when another process has appended since, UploadBusy, StoreFull.
         """
 
     async def abort(self, upload: UploadState) -> None:
         """Forget an upload and its bytes, also if it was committed but never named. Absent is not an error."""
+
+    async def sweep(self, key: str) -> None:
+        """Remove what unrecorded appends have left under the key of an upload that has ended. For the collector."""
 
     async def digest_stored(self, key: str, algorithm: str) -> Digest:
         """The digest of a committed blob, of all its bytes as they are stored now.

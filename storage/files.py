@@ -1,16 +1,45 @@
 """What the file store does with single files and directories: written and named so that a power cut takes neither."""
 
+import contextlib
+import errno
 import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from storage.blobstore import BlobMissing, ByteRange, StoreFull, UploadMissing
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+BATCH = 256 << 10  # bytes per thread hop: smaller ones cost more in hops than in work, larger ones only memory
 PIECE = 256 << 10  # bytes per system call: larger ones cost only memory
 
 
-def write_all(descriptor: int, content: bytes, offset: int) -> None:
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """An OpenBlob; `file` is one of aiofiles'."""
+
+    file: Any
+    size: int
+
+    async def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
+        await self.file.seek(byte_range.first)
+        left = byte_range.size
+        while left:
+            piece: bytes = await self.file.read(min(left, BATCH))
+            if not piece:
+                raise BlobMissing("the file ended early")
+            left -= len(piece)
+            yield piece
+
+    async def close(self) -> None:
+        await self.file.close()
+
+
+def write_all(descriptor: int, content: bytes | bytearray, offset: int) -> None:
     left = memoryview(content)
     while left:
         written = os.pwrite(descriptor, left, offset)
@@ -47,7 +76,8 @@ def make_directories(*paths: Path) -> None:
 
 
 def write_durably(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
+    """Several servers may write the same at once, on several machines."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     with temporary.open("w") as file:
         file.write(text)
         file.flush()
@@ -62,3 +92,30 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_committed(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        raise UploadMissing(path.name) from None
+
+
+@contextlib.contextmanager
+def full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StoreFull(str(error)) from error
+        raise
+
+
+@contextlib.contextmanager
+def given_up(path: Path) -> Iterator[None]:
+    """Remove the file when its sync fails, so that nobody asks again and is told that all is well."""
+    try:
+        yield
+    except OSError:
+        path.unlink()
+        raise

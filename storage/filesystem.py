@@ -12,18 +12,17 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import aiofiles
 
 from storage.blobstore import (
     BlobMissing,
-    ByteRange,
     ForeignStore,
     OpenBlob,
     StoreFull,
@@ -33,10 +32,15 @@ from storage.blobstore import (
 )
 from storage.digest import Digest, new_hasher
 from storage.files import (
+    BATCH,
+    OpenFile,
     forget_cached,
+    full_disk_named,
+    given_up,
     hash_on,
     list_entries,
     make_directories,
+    open_committed,
     sync_directory,
     write_all,
     write_durably,
@@ -52,7 +56,6 @@ T = TypeVar("T")
 
 FORMAT = 1
 _MARKER = ".entrepot"
-BATCH = 256 << 10  # bytes per thread hop: smaller ones cost more in hops than in work, larger ones only memory
 _LEAST_ROOM = 1 << 20  # bytes: with less a push is bound to fail
 _HASHED_AT_ONCE = 8 << 20  # bytes of a stored blob: some milliseconds
 _HASHED_INLINE = 64 << 10  # bytes: hashing so few costs less than a thread hop
@@ -64,24 +67,9 @@ class _RunningHash:
     offset: int
     hasher: "_Hash"
 
-
-@dataclass(frozen=True, slots=True)
-class _OpenFile:
-    file: Any
-    size: int
-
-    async def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
-        await self.file.seek(byte_range.first)
-        left = byte_range.size
-        while left:
-            piece: bytes = await self.file.read(min(left, BATCH))
-            if not piece:
-                raise BlobMissing("the file ended early")
-            left -= len(piece)
-            yield piece
-
-    async def close(self) -> None:
-        await self.file.close()
+    def is_of(self, upload: UploadState) -> bool:
+        """Whether it is of these bytes: another process may have written others up to the same offset."""
+        return self.offset == upload.offset and self.hasher.hexdigest() == upload.progress
 
 
 class FilesystemBlobStore:
@@ -112,33 +100,41 @@ class FilesystemBlobStore:
             raise ForeignStore(f"{self._root} is empty or unmarked: is its volume mounted?")
 
     async def append(
-        self, upload: UploadState, content: AsyncIterable[bytes], *, is_last: bool = False, is_streamed: bool = False  # noqa: ARG002
+        self,
+        upload: UploadState,
+        content: AsyncIterable[bytes],
+        *,
+        is_last: bool = False,  # noqa: ARG002
+        is_streamed: bool = False,  # noqa: ARG002
     ) -> UploadState:
-        with _full_disk_named(), contextlib.ExitStack() as opened:
-            descriptor = await self._in_thread(self._open_upload, upload, opened)
+        with full_disk_named(), contextlib.ExitStack() as opened:
+            creating = 0 if upload.offset else os.O_CREAT
+            descriptor, path = await self._in_thread(self._lock, upload, opened, creating)
+            running, offset, is_begun = await self._running_hash(upload), upload.offset, False
             try:
-                running = await self._running_hash(upload)
-                offset = upload.offset
+                # A late writer finds in its content's first piece that it is none any more: until then all stays as is.
                 async for batch in _batches(content):
+                    is_begun = is_begun or await self._in_thread(self._prepare, upload, descriptor, path)
                     await self._write(descriptor, batch, offset, running)
                     offset += len(batch)
+                is_begun = is_begun or await self._in_thread(self._prepare, upload, descriptor, path)
             except BaseException:
-                # A torn chunk must not fill the disk until the next one.
-                await self._in_thread(os.ftruncate, descriptor, upload.offset)
+                if is_begun:  # a torn chunk must not fill the disk until the next one
+                    await self._in_thread(os.ftruncate, descriptor, upload.offset)
                 raise
         self._reach("append.written")
         self._remember(upload.key, _RunningHash(offset, running))
-        return replace(upload, offset=offset)
+        return replace(upload, offset=offset, progress=running.hexdigest())
 
     async def digest(self, upload: UploadState, algorithm: str) -> Digest:
         running = self._hashes.get(upload.key)
-        if running and running.offset == upload.offset and running.hasher.name == algorithm:
+        if running and running.is_of(upload) and running.hasher.name == algorithm:
             return Digest(algorithm, running.hasher.hexdigest())
         hasher = await self._in_thread(self._hash_stored, upload, algorithm)
         return Digest(algorithm, hasher.hexdigest())
 
     async def commit(self, upload: UploadState) -> None:
-        with _full_disk_named():
+        with full_disk_named():
             await self._in_thread(self._commit, upload)
         self._hashes.pop(upload.key, None)
         self._reach("commit.done")
@@ -147,6 +143,9 @@ class FilesystemBlobStore:
         self._hashes.pop(upload.key, None)
         await self._in_thread(self._upload_path(upload.key).unlink, missing_ok=True)
         await self.delete(upload.key)
+
+    async def sweep(self, key: str) -> None:
+        """Nothing: an upload is one file, which abort has removed."""
 
     async def open(self, key: str, size: int) -> OpenBlob:
         try:
@@ -157,7 +156,7 @@ class FilesystemBlobStore:
         if stored != size:
             await file.close()
             raise BlobMissing(f"{key} has {stored} of {size} bytes")
-        return _OpenFile(file, size)
+        return OpenFile(file, size)
 
     async def digest_stored(self, key: str, algorithm: str) -> Digest:
         hasher = new_hasher(algorithm)
@@ -201,7 +200,7 @@ class FilesystemBlobStore:
         if upload.offset == 0:
             return new_hasher(upload.algorithm)
         running = self._hashes.get(upload.key)
-        if running and running.offset == upload.offset:
+        if running and running.is_of(upload):
             return running.hasher.copy()  # a torn append must leave the recorded one as it was
         hasher = await self._in_thread(self._hash_stored, upload, upload.algorithm)
         self._remember(upload.key, _RunningHash(upload.offset, hasher))
@@ -278,16 +277,8 @@ class FilesystemBlobStore:
         if self._data.is_dir() and any(self._data.iterdir()):
             raise ForeignStore(f"{self._root} holds blobs, but no marker and no row of this database names them")
 
-    def _open_upload(self, upload: UploadState, opened: contextlib.ExitStack) -> int:
-        """`opened` will close the descriptor, also for a caller who was cancelled and never hears of it."""
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if upload.offset == 0 else 0)
-        path = self._upload_path(upload.key)
-        try:
-            descriptor = os.open(path, flags, 0o640)
-        except FileNotFoundError:
-            self._take_back(upload.key)
-            descriptor = os.open(path, flags)
-        opened.callback(os.close, descriptor)
+    def _lock(self, upload: UploadState, opened: contextlib.ExitStack, creating: int = 0) -> tuple[int, Path]:
+        descriptor, path = self._open_either(upload.key, os.O_RDWR | creating, opened)
         try:
             # Two writers: A's request hangs, the client tries again as B. Without the lock A wakes up and writes
             # over bytes that B has hashed. With it B is refused while A lives; the kernel frees it when A dies.
@@ -296,23 +287,34 @@ class FilesystemBlobStore:
             raise UploadBusy(upload.key) from None
         if os.fstat(descriptor).st_size < upload.offset:
             raise UploadMissing(upload.key)
-        os.ftruncate(descriptor, upload.offset)
         self._reach("append.created")
-        return descriptor
+        return descriptor, path
+
+    def _open_either(self, key: str, flags: int, opened: contextlib.ExitStack) -> tuple[int, Path]:
+        """`opened` will close the descriptor, also for a caller who was cancelled and never hears of it."""
+        path = self._upload_path(key)
+        try:
+            descriptor = os.open(path, flags | os.O_CLOEXEC, 0o640)
+        except FileNotFoundError:  # committed, and no row followed: the process was killed, or the database was full
+            path = self._blob_path(key)
+            descriptor = open_committed(path, flags | os.O_CLOEXEC)
+        opened.callback(os.close, descriptor)
+        return descriptor, path
+
+    def _prepare(self, upload: UploadState, descriptor: int, path: Path) -> bool:
+        """Make a locked file one to append to. Returns that it is."""
+        if path == self._blob_path(upload.key):
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(self._upload_path(upload.key))
+        os.ftruncate(descriptor, upload.offset)
+        return True
 
     def _write_batch(self, descriptor: int, batch: bytes, offset: int) -> None:
         require_room(descriptor, self._reserve, adding=len(batch))
         write_all(descriptor, batch, offset)
 
-    def _take_back(self, key: str) -> None:
-        """Undo a commit that no row followed: the process was killed between them, or the database was full."""
-        try:
-            self._blob_path(key).rename(self._upload_path(key))
-        except FileNotFoundError:
-            raise UploadMissing(key) from None
-
     def _open_blob(self, key: str, opened: contextlib.ExitStack) -> int:
-        """As _open_upload does, `opened` will close it. What memory has of the file proves nothing about the disk."""
+        """As _lock does, `opened` will close it. What memory has of the file proves nothing about the disk."""
         descriptor = os.open(self._blob_path(key), os.O_RDONLY | os.O_CLOEXEC)
         opened.callback(os.close, descriptor)
         forget_cached(descriptor)
@@ -321,15 +323,13 @@ class FilesystemBlobStore:
     def _hash_stored(self, upload: UploadState, algorithm: str) -> "_Hash":
         hasher = new_hasher(algorithm)
         left = upload.offset
-        try:
-            with self._upload_path(upload.key).open("rb", buffering=0) as file:
-                while left and (piece := file.read(min(left, BATCH))):
-                    if self._is_closed.is_set():
-                        raise OSError(errno.ECANCELED, "the server ends")
-                    hasher.update(piece)
-                    left -= len(piece)
-        except FileNotFoundError:
-            raise UploadMissing(upload.key) from None
+        with contextlib.ExitStack() as opened:
+            descriptor, _ = self._open_either(upload.key, os.O_RDONLY, opened)
+            while left and (piece := os.read(descriptor, min(left, BATCH))):
+                if self._is_closed.is_set():
+                    raise OSError(errno.ECANCELED, "the server ends")
+                hasher.update(piece)
+                left -= len(piece)
         if left:
             raise UploadMissing(upload.key)
         return hasher
@@ -337,17 +337,22 @@ class FilesystemBlobStore:
     def _commit(self, upload: UploadState) -> None:
         source, target = self._upload_path(upload.key), self._blob_path(upload.key)
         self._make_folder(target.parent)
-        # Only an earlier commit of this upload can have made the target, and no row named it since: when there is a
-        # source, a client began again after a crash or a full database, and what it sent now is what counts.
-        if source.exists() or not target.exists():
-            with contextlib.ExitStack() as opened:
-                descriptor = self._open_upload(upload, opened)
-                with _given_up(source):
-                    os.fsync(descriptor)
-                self._reach("commit.synced")
+        with contextlib.ExitStack() as opened:
+            # When there is a file of the upload, a client began again after a crash or a full database, and what it
+            # sent now is what counts. Else an earlier commit has made the target, and no row named it since.
+            if upload.offset == 0 and not source.exists():
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+            descriptor, path = self._lock(upload, opened)
+            if os.fstat(descriptor).st_size != upload.offset:
+                raise UploadMissing(upload.key)  # A is late with its commit, B has appended: nobody may cut that off
+            with given_up(path):
+                os.fsync(descriptor)
+            self._reach("commit.synced")
+            if path == source:
                 source.rename(target)
         self._reach("commit.renamed")
-        with _given_up(target):
+        with given_up(target):
             sync_directory(target.parent)
 
     def _make_folder(self, folder: Path) -> None:
@@ -365,26 +370,6 @@ class FilesystemBlobStore:
 
     def _blob_path(self, key: str) -> Path:
         return self._data / key[:2] / key
-
-
-@contextlib.contextmanager
-def _full_disk_named() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreFull(str(error)) from error
-        raise
-
-
-@contextlib.contextmanager
-def _given_up(path: Path) -> Iterator[None]:
-    """Remove the file when its sync fails, so that nobody asks again and is told that all is well."""
-    try:
-        yield
-    except OSError:
-        path.unlink()
-        raise
 
 
 async def _batches(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
+import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -11,13 +12,17 @@ from starlette.types import Receive, Scope, Send
 from registry.access.grants import Action
 from registry.api.call import Call
 from registry.api.conditions import is_unchanged
+from registry.api.observe import Record
 from registry.api.ranges import MultipartRanges, parse_ranges
+from registry.api.redirects import can_follow, may_repeat
 from registry.blobs import Blobs
 from registry.errors import Denied
 from registry.leases import Leases
 from registry.oci.names import parse_digest
-from storage.blobstore import ByteRange, OpenBlob
+from storage.blobstore import BlobMissing, ByteRange, OpenBlob
 from storage.digest import Digest
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _MEDIA_TYPE = "application/octet-stream"
 
@@ -41,7 +46,7 @@ class BlobResponse(Response):
         if ranges:
             self.headers["Content-Range"] = f"bytes {whole.first}-{whole.last}/{blob.size}"
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The server takes what is sent to a client that is gone and drops it: without the watch, one broken pull of a
         # large blob would read all of it.
         leaving: asyncio.Task[None] | None = None
@@ -53,6 +58,11 @@ class BlobResponse(Response):
                     raise ClientDisconnect
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (OSError, BlobMissing) as problem:
+            # Too late for a status: the server ends the connection, because the body has not ended.
+            record: Record = scope["entrepot.record"]
+            record.refusal = f"broken off, the store failed: {problem}"
+            log.exception("store failed", path=scope["path"])
         finally:
             if leaving is not None:
                 leaving.cancel()
@@ -74,24 +84,26 @@ class BlobEndpoints:
         self._leases = leases
 
     async def get(self, call: Call) -> Response:
-        """end-2."""
+        """end-2. Large blobs of some stores by a redirect: then no byte passes here, and the store is asked nothing."""
         digest = parse_digest(call.target.reference)
         headers = _headers(digest)
-        blob = await self._blobs.open(call.repository, digest)
-        try:
-            if is_unchanged(call.request, str(digest)):
-                await blob.close()
-                return Response(status_code=304, headers=headers)
-            return BlobResponse(blob, _ranges(call.request, digest, blob.size), headers)
-        except BaseException:
-            await blob.close()
-            raise
+        blob = await self._blobs.get(call.repository, digest)
+        if is_unchanged(call.request, str(digest)):
+            return Response(status_code=304, headers=headers)
+        ranges = _ranges(call.request, digest, blob.size)
+        if may_repeat(call.request) and (url := await self._blobs.locate(blob)) and can_follow(call, url):
+            # The URL ends long before the blob does: only the store's answer may be kept.
+            moved = {"Location": url, "Docker-Content-Digest": str(digest), "Cache-Control": "no-store"}
+            return Response(status_code=307, headers=moved)
+        return BlobResponse(await self._blobs.open(call.repository, digest, blob), ranges, headers)
 
     async def head(self, call: Call) -> Response:
-        """end-2. The bytes are looked at, too: a client that hears 200 does not push a damaged blob again."""
+        """end-2. The bytes are looked at, too: a client that hears 200 does not push a damaged blob again.
+
+        Never a redirect: what is signed for a GET is no HEAD.
+        """
         digest = parse_digest(call.target.reference)
-        blob = await self._blobs.open(call.repository, digest)
-        await blob.close()
+        blob = await self._blobs.look(call.repository, digest)
         if any(map(call.permission.allows, (Action.PUSH, Action.CREATE))):  # nobody else can keep it by asking for it
             await self._leases.hold(call.repository, digest)
         if is_unchanged(call.request, str(digest)):

@@ -47,7 +47,7 @@ class Memory:
                 if size > limit:
                     raise ManifestTooLarge
                 if self._left < 0:
-                    raise Unavailable("too many manifests at once")
+                    raise Unavailable("too many manifests at once", is_public=True)
                 held.append(piece)
             yield b"".join(held)
         finally:

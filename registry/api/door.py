@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.bodies import drain
 from registry.api.errors import render
+from registry.api.health import Ending
 from registry.api.observe import Observer, Record
 from registry.errors import Unavailable
 
@@ -18,10 +19,11 @@ _DRAIN_SECONDS = 2
 class Door:
     """Wraps `app`: request ids, the headers that every answer carries, the log line and the counters."""
 
-    def __init__(self, app: ASGIApp, observer: Observer, new_id: Callable[[], str]) -> None:
+    def __init__(self, app: ASGIApp, observer: Observer, new_id: Callable[[], str], ending: Ending) -> None:
         self._app = app
         self._observer = observer
         self._new_id = new_id
+        self.ending = ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -30,13 +32,13 @@ class Door:
         record = Record(self._new_id(), client=scope["client"][0] if scope.get("client") else "")
         record.has_whole_body = not _has_body(scope)
         scope["entrepot.record"] = record
-        marked = _marked(scope, receive, send, record)
+        marked = _marked(scope, receive, send, record, self.ending)
         try:
             await self._app(scope, _counted(receive, record), marked)
         except asyncio.CancelledError:
             record.refusal = "the registry ends, and the request took longer than it waits"
             if not record.has_answer:
-                answer = render(Unavailable(record.refusal))
+                answer = render(Unavailable(record.refusal, is_public=True))
                 answer.headers["Connection"] = "close"
                 await answer(scope, receive, marked)
         finally:
@@ -54,7 +56,7 @@ def _counted(receive: Receive, record: Record) -> Receive:
     return counting
 
 
-def _marked(scope: Scope, receive: Receive, send: Send, record: Record) -> Send:
+def _marked(scope: Scope, receive: Receive, send: Send, record: Record, ending: Ending) -> Send:
     async def marking(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=message.setdefault("headers", []))
@@ -64,6 +66,8 @@ def _marked(scope: Scope, receive: Receive, send: Send, record: Record) -> Send:
             record.has_answer = True
             if not record.has_whole_body and "connection" not in headers:
                 await _settle_body(scope, receive, headers, record)
+            if ending.is_begun:  # the connection's next request goes to another server
+                headers["Connection"] = "close"
             record.status = message["status"]
             record.media_type = headers.get("content-type", "")
         elif scope["method"] != "HEAD":  # the server drops the body of its answer

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from keyword import iskeyword
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,11 @@ NOUNS = {
     "garbage": "Collect, explain and purge what is deleted or not used.",
     "check": "See whether database and files agree, and change nothing.",
     "scrub": "Read every blob again, and find those that are damaged.",
+    "backup": "Save the registry into one file, also while it serves.",
+    "restore": "Make a registry of a backup, where none is yet.",
+    "doctor": "Examine all that the settings name, and say what to change.",
+    "import": "Take over images from another registry's files.",
+    "migrate": "Move the registry to another database and storage.",
     "config": "Show the settings and where each of them comes from.",
 }
 
@@ -46,7 +52,7 @@ class Nouns(TyperGroup):
 
 def load(noun: str) -> Any:
     """The noun's own command."""
-    return typer.main.get_command(importlib.import_module(f"registry.cli.{noun}").app)
+    return typer.main.get_command(importlib.import_module(f"registry.cli.{noun}{'_' * iskeyword(noun)}").app)
 
 
 app = typer.Typer(

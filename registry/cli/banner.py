@@ -1,5 +1,6 @@
 """What the server tells a person at its start: what it serves, to whom, from where, and what to try."""
 
+from registry.cli.places import show_blobs, show_database
 from registry.config import Config
 
 _OPEN = {
@@ -24,11 +25,11 @@ _MARGIN = 10
 def make_banner(config: Config, host: str, port: int, version: str, *, is_guarded: bool = False) -> str:
     """`host` and `port` are those of the listening socket; `is_guarded`: somebody can log in."""
     address = docker_address(config, host, port)
-    facts = {"data": str(config.data.absolute())}
+    facts = {} if config.database and config.storage else {"data": str(config.data.absolute())}
     if config.database:
-        facts["database"] = str(config.database_path)
+        facts["database"] = show_database(config)
     if config.storage:
-        facts["blobs"] = str(config.storage_path)
+        facts["blobs"] = show_blobs(config)
     if is_guarded:
         facts["access"] = f"users and robots with their grants; strangers: {_STRANGERS[config.anonymous]}"
     else:

@@ -5,7 +5,7 @@ import typer
 from registry.cli.options import AsJson, ConfigFile, Host, Port, TlsCert, TlsKey, Workers
 from registry.cli.output import print_json, print_table
 from registry.cli.settings import load_config
-from registry.config import PREFIX, Config
+from registry.config import PREFIX, Config, hide_password
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Show the settings and where each of them comes from."
@@ -47,11 +47,11 @@ def show(  # noqa: PLR0913 - each is a flag
 
 
 def _effective(config: Config) -> dict[str, object]:
-    """What the server will use: paths from the root on, and what follows from other settings."""
+    """What the server will use: paths from the root on, and what follows from other settings; no password."""
     places = {
         "data": str(config.data.absolute()),
-        "storage": f"file://{config.storage_path}",
-        "database": f"sqlite:///{config.database_path}",
+        "storage": f"file://{config.storage_path}" if config.bucket is None else config.storage,
+        "database": f"sqlite:///{config.database_path}" if config.is_embedded else hide_password(config.database),
     }
     places |= {
         name: str(path.absolute()) for name in ("tls_cert", "tls_key") if (path := getattr(config, name)) is not None

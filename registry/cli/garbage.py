@@ -88,19 +88,29 @@ def collect(
     waiting = _group(due)
     if as_json:
         print_json(_document(collected, waiting))
-    elif collected.rests_until is None:
+    elif collected.rests_until is None and collected.held_until is None:
         if waiting:
             rows = [(_show(each.count, each.kind), show_instant(each.first_at), each.reason) for each in waiting]
             print_table(("WAITING", "FROM", "WHY"), rows)
         typer.echo(_sum_up(collected, sum(each.count for each in waiting)))
+    _refuse_rest(collected)
+    if collected.failed:
+        raise typer.Exit(1)
+
+
+def _refuse_rest(collected: Collected) -> None:
+    """Raises Refused when nothing was collected."""
+    if collected.held_until is not None:
+        raise Refused(
+            "a backup or a move reads the blobs, and nothing is removed until it ends: try again then.\n"
+            f"If it was killed, that is so until {show_instant(collected.held_until)}"
+        )
     if collected.rests_until is not None:
         raise Refused(
             f"the collector rests until {show_instant(collected.rests_until)}: the last server did not end by itself,"
             " or its database was restored, and clients may be about to use blobs that they were told of.\n"
             "When no push is running, --now goes ahead"
         )
-    if collected.failed:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -193,7 +203,7 @@ async def _collect(registry: Registry, *, ignores_rest: bool) -> tuple[Collected
                     print_hint(doing)
             progress.update(task, description=f"{doing}: {show_size(total.bytes)}")
 
-        is_served = opening.is_served(registry.config)
+        is_served = await opening.is_served(registry)
         await registry.garbage.begin_collecting(is_served=is_served, goes_ahead=ignores_rest)
         collected = await registry.garbage.collect(advance, ignores_rest=ignores_rest)
         return collected, await registry.garbage.forecast()

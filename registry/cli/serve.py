@@ -10,8 +10,9 @@ from registry import logs
 from registry.app import create_app
 from registry.cli.banner import make_banner, own_url
 from registry.cli.invocation import Invocation, Refused
-from registry.cli.opening import explained, is_guarded, refuse_other_user
+from registry.cli.opening import explained, is_guarded, refuse_other_user, wait_reachable
 from registry.cli.options import ConfigFile, Host, Port, TlsCert, TlsKey, Workers
+from registry.cli.places import show_blobs, show_database
 from registry.cli.settings import load_config
 from registry.cli.version import find_version
 from registry.config import Config
@@ -34,9 +35,11 @@ def serve(  # noqa: PLR0913 - each is a flag
 ) -> None:
     """Run the registry until SIGTERM or Ctrl+C.
 
-    Everything lives in ./data, or where ENTREPOT_DATA says. Until somebody can
-    log in (entrepot user add) or ENTREPOT_ANONYMOUS says what strangers may do,
-    it serves this machine only.
+    Everything lives in ./data, or where ENTREPOT_DATA says; with
+    ENTREPOT_DATABASE and ENTREPOT_STORAGE it is kept by a PostgreSQL and an S3
+    server, and several servers serve it. Until somebody can log in (entrepot
+    user add) or ENTREPOT_ANONYMOUS says what strangers may do, it serves this
+    machine only.
 
     Examples:
       entrepot serve
@@ -49,11 +52,12 @@ def serve(  # noqa: PLR0913 - each is a flag
     config, _ = load_config(config_file, flags)
     invocation = ctx.ensure_object(Invocation)
     try:
+        logs.configure(config.log_format)
         refuse_other_user(config, invocation)
+        wait_reachable(config)
         # Before a directory is made for nothing.
         is_known = is_guarded(config, invocation)
         refuse_exposure(config, is_guarded=is_known)
-        logs.configure(config.log_format)
         certificate = open_certificate(config)
         with explained(config, invocation):
             run_server(create_app(config), config, partial(announce, config, is_guarded=is_known), certificate)
@@ -67,5 +71,13 @@ def announce(config: Config, host: str, port: int, *, is_guarded: bool) -> None:
         is_known = is_guarded or bool(config.admin_user)  # who was made when it started
         typer.echo(make_banner(config, host, port, find_version(), is_guarded=is_known), err=True)
     else:
-        url, data = own_url(config, host, port), str(config.data.absolute())
-        structlog.get_logger().info("listening", url=url, host=host, port=port, data=data, version=find_version())
+        structlog.get_logger().info(
+            "listening",
+            url=own_url(config, host, port),
+            host=host,
+            port=port,
+            data=str(config.data.absolute()),
+            database=show_database(config),
+            blobs=show_blobs(config),
+            version=find_version(),
+        )

@@ -69,7 +69,8 @@ def find_right(tx: Transaction, name: RepositoryName, digest: Digest) -> Right |
 def lease(tx: Transaction, repository_id: int, digest: Digest, until: int) -> bool:
     """Keep the right until then, also if it is condemned. False when it is gone."""
     rows = tx.run(
-        "UPDATE repository_blob SET lease_until = max(lease_until, :until), condemned_at = NULL"
+        "UPDATE repository_blob SET condemned_at = NULL,"
+        " lease_until = CASE WHEN lease_until < :until THEN :until ELSE lease_until END"
         " WHERE repository_id = :id AND digest = :digest AND deleted_at IS NULL RETURNING 1",
         id=repository_id,
         digest=str(digest),

@@ -15,6 +15,8 @@ Value: TypeAlias = str | int | bytes | None
 class Transaction(Protocol):
     """SQL with named parameters, inside one transaction."""
 
+    is_shared: bool  # as its database is
+
     def run(self, sql: str, **parameters: Value) -> list[Row]:
         """Run one statement to its end."""
 
@@ -30,12 +32,19 @@ class Transaction(Protocol):
     def now(self) -> int:
         """What the database's clock says, in Unix milliseconds: the one that servers agree about."""
 
+    def alone(self) -> None:
+        """Let no other write be under way until this one ends. Late in the work, it may be run again from its start."""
+
 
 class Database(Protocol):
     """Opened when it is constructed. Several servers may use one that `is_shared`."""
 
     is_shared: bool
     file_number: int  # another one after it was restored from a backup, or copied
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """The one to decide by outside of transactions, in Unix milliseconds: near what `now` says in them."""
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot of the database. Raises Unavailable, also when `work` tries to write."""

@@ -110,7 +110,9 @@ def _name(tx: Transaction, repository_id: int) -> str:
 
 def _list_manifests(tx: Transaction, digest: str, terms: Terms) -> Iterator[Fact]:
     for manifest_id, name, _ in list_manifests(tx, digest):
-        tags = tx.run("SELECT name FROM tag WHERE manifest_id = :id LIMIT :limit", id=manifest_id, limit=_MOST_USES)
+        tags = tx.run(
+            "SELECT name FROM tag WHERE manifest_id = :id ORDER BY id LIMIT :limit", id=manifest_id, limit=_MOST_USES
+        )
         indexes = tx.run(
             "SELECT manifest.digest FROM reference JOIN manifest ON manifest.id = manifest_id"
             " WHERE child_id = :id AND manifest.deleted_at IS NULL LIMIT :limit",

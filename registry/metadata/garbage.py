@@ -227,7 +227,8 @@ def _review_held(tx: Transaction, repository_id: int, manifest_id: int, terms: T
         "INSERT INTO review (kind, key, due_at, cause)"
         " SELECT DISTINCT 'right', :repository_id || ':' || blob_digest, :now, 'manifest.end' FROM reference"
         " WHERE manifest_id = :id AND blob_digest IS NOT NULL"
-        " ON CONFLICT (kind, key) DO UPDATE SET due_at = min(excluded.due_at, due_at), cause = excluded.cause",
+        " ON CONFLICT (kind, key) DO UPDATE SET cause = excluded.cause,"
+        " due_at = CASE WHEN excluded.due_at < review.due_at THEN excluded.due_at ELSE review.due_at END",
         repository_id=repository_id,
         now=terms.now,
         id=manifest_id,
@@ -236,7 +237,8 @@ def _review_held(tx: Transaction, repository_id: int, manifest_id: int, terms: T
         "INSERT INTO review (kind, key, due_at, cause)"
         " SELECT DISTINCT 'manifest', CAST(child_id AS TEXT), :now, 'index.end' FROM reference"
         " WHERE manifest_id = :id AND child_id IS NOT NULL"
-        " ON CONFLICT (kind, key) DO UPDATE SET due_at = min(excluded.due_at, due_at), cause = excluded.cause",
+        " ON CONFLICT (kind, key) DO UPDATE SET cause = excluded.cause,"
+        " due_at = CASE WHEN excluded.due_at < review.due_at THEN excluded.due_at ELSE review.due_at END",
         now=terms.now,
         id=manifest_id,
     )

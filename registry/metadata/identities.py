@@ -109,7 +109,7 @@ def find_bcrypt_cost(tx: Transaction) -> int:
     """The highest cost of imported hashes, such as 10 of `$2y$10$…`; 0 when there are none."""
     row = tx.only(
         "SELECT coalesce(max(CAST(substr(secret, 5, 2) AS INTEGER)), 0) FROM identity"
-        " WHERE kind = 'user' AND secret LIKE '$2_$%'"
+        " WHERE kind = 'user' AND substr(secret, 1, 2) = '$2'"
     )
     return int(row[0])
 

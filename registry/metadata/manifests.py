@@ -188,7 +188,7 @@ def list_page(
     rows = tx.run(
         "SELECT digest, media_type, artifact_type, (SELECT coalesce(sum(blob.size), 0) FROM blob WHERE blob.digest IN"
         " (SELECT blob_digest FROM reference WHERE manifest_id = manifest.id AND kind IN ('config', 'layer'))),"
-        " pushed_at, pushed_by, deleted_at, (SELECT group_concat(name) FROM tag WHERE manifest_id = manifest.id)"
+        " pushed_at, pushed_by, deleted_at, (SELECT string_agg(name, ',') FROM tag WHERE manifest_id = manifest.id)"
         " FROM manifest WHERE repository_id = :id AND digest > :after AND (deleted_at IS NOT NULL) = :is_deleted"
         " AND NOT (:is_untagged AND EXISTS (SELECT 1 FROM tag WHERE manifest_id = manifest.id))"
         " ORDER BY digest LIMIT :limit",

@@ -64,8 +64,8 @@ def remove(tx: Transaction, repository_id: int, deed: Deed) -> bool:
 def list_all(tx: Transaction, after: str, limit: int) -> list[StoredPolicy]:
     """In the order of their repositories' names, those after `after`."""
     rows = tx.run(
-        f"SELECT {_COLUMNS} FROM repository CROSS JOIN policy ON policy.repository_id = repository.id"
-        " WHERE repository.name > :after AND repository.deleted_at IS NULL ORDER BY repository.name LIMIT :limit",
+        f"SELECT {_COLUMNS} FROM repository CROSS JOIN policy WHERE policy.repository_id = repository.id"
+        " AND repository.name > :after AND repository.deleted_at IS NULL ORDER BY repository.name LIMIT :limit",
         after=after,
         limit=limit,
     )
@@ -78,6 +78,9 @@ def transfer_changes(tx: Transaction, now: int) -> bool:
     A deleted repository's is due again when it comes back. That there was a run is no change of the repository: what
     it took has changes of its own, and a run that took nothing must not make the policy due again.
     """
+    if get_sequence(tx) >= changes.get_last(tx):
+        return False
+    tx.alone()  # or a change under way could come behind the last one with a lower number
     start, last = get_sequence(tx), changes.get_last(tx)
     end = min(last, start + _MOST_CHANGES)
     if start < end:
@@ -85,7 +88,7 @@ def transfer_changes(tx: Transaction, now: int) -> bool:
             "UPDATE policy SET due_at = (SELECT CASE WHEN deleted_at IS NULL THEN :now END FROM repository"
             " WHERE repository.id = policy.repository_id) WHERE repository_id IN"
             " (SELECT change.repository_id FROM change WHERE sequence > :start AND sequence <= :end"
-            " AND action NOT LIKE 'lifecycle.%')",
+            " AND substr(action, 1, 10) <> 'lifecycle.')",
             now=now,
             start=start,
             end=end,

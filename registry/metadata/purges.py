@@ -93,7 +93,8 @@ def list_run_manifests(tx: Transaction, run_id: int) -> list[int] | None:
     if tx.one("SELECT 1 FROM run WHERE id = :id", id=run_id) is None:
         return None
     rows = tx.run(
-        "SELECT manifest_id FROM run_step WHERE run_id = :id AND takes_image AND outcome = 'done' ORDER BY position",
+        "SELECT manifest_id FROM run_step WHERE run_id = :id AND takes_image = 1 AND outcome = 'done'"
+        " ORDER BY position",
         id=run_id,
     )
     return [row[0] for row in rows]

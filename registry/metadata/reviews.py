@@ -34,7 +34,8 @@ def postpone(tx: Transaction, kind: str, key: str, cause: str, due_at: int) -> N
     """Have it reviewed at `due_at`, or later if it is to be later already."""
     tx.run(
         "INSERT INTO review (kind, key, due_at, cause) VALUES (:kind, :key, :due_at, :cause)"
-        " ON CONFLICT (kind, key) DO UPDATE SET due_at = max(excluded.due_at, due_at), cause = excluded.cause",
+        " ON CONFLICT (kind, key) DO UPDATE SET cause = excluded.cause,"
+        " due_at = CASE WHEN excluded.due_at > review.due_at THEN excluded.due_at ELSE review.due_at END",
         kind=kind,
         key=key,
         due_at=due_at,
@@ -46,7 +47,8 @@ def advance(tx: Transaction, kind: str, key: str, cause: str, due_at: int) -> No
     """Have it reviewed at `due_at`, or earlier if it is to be earlier: a lease that holds it is in its own row."""
     tx.run(
         "INSERT INTO review (kind, key, due_at, cause) VALUES (:kind, :key, :due_at, :cause)"
-        " ON CONFLICT (kind, key) DO UPDATE SET due_at = min(excluded.due_at, due_at), cause = excluded.cause",
+        " ON CONFLICT (kind, key) DO UPDATE SET cause = excluded.cause,"
+        " due_at = CASE WHEN excluded.due_at < review.due_at THEN excluded.due_at ELSE review.due_at END",
         kind=kind,
         key=key,
         due_at=due_at,

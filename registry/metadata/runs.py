@@ -147,7 +147,7 @@ def insert_steps(tx: Transaction, run_id: int, steps: Iterable[Step]) -> None:
             manifest_id=step.manifest_id,
             digest=step.digest,
             tags=json.dumps(dict(step.tags)),
-            takes_image=step.takes_image,
+            takes_image=int(step.takes_image),
             rule=step.rule,
             reason=step.reason,
             size=step.size,

@@ -83,8 +83,8 @@ def mark(tx: Transaction, blob: ScrubbedBlob, now: int, *, is_whole: bool | None
     Damage keeps the instant when it was first found.
     """
     tx.run(
-        "UPDATE blob SET scrubbed_at = :now, damaged_at = CASE :is_whole WHEN 1 THEN NULL"
-        " WHEN 0 THEN coalesce(damaged_at, :now) ELSE damaged_at END"
+        "UPDATE blob SET scrubbed_at = :now, damaged_at = CASE WHEN :is_whole THEN NULL"
+        " WHEN NOT :is_whole THEN coalesce(damaged_at, :now) ELSE damaged_at END"
         " WHERE digest = :digest AND storage_key = :key",
         now=now,
         is_whole=is_whole,
@@ -132,7 +132,7 @@ def list_parents(tx: Transaction, manifest_id: int) -> list[int]:
 
 def list_tags(tx: Transaction, manifest_id: int) -> list[str]:
     """The tags that point to the manifest."""
-    return [row[0] for row in tx.run("SELECT name FROM tag WHERE manifest_id = :id", id=manifest_id)]
+    return [row[0] for row in tx.run("SELECT name FROM tag WHERE manifest_id = :id ORDER BY id", id=manifest_id)]
 
 
 def _blob(row: Row) -> ScrubbedBlob:

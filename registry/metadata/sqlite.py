@@ -4,7 +4,6 @@ Writes go to one thread that commits them in groups: a savepoint for each, one C
 wait. Reads are point reads of some microseconds and run where they are asked, in the event loop.
 """
 
-import asyncio
 import contextlib
 import os
 import queue
@@ -13,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
 from registry.errors import StorageFull, Unavailable
 from registry.identity import Clock, milliseconds_now
 from registry.metadata.database import Row, Transaction, Value
+from registry.metadata.jobs import Job
 from storage.blobstore import StoreFull
 from storage.killpoints import Reach, pass_by
 from storage.reserve import require_room
@@ -36,6 +36,8 @@ _PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": 2, "fore
 
 class SqliteTransaction:
     """A Transaction on a connection."""
+
+    is_shared = False
 
     def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
         self._connection = connection
@@ -55,39 +57,8 @@ class SqliteTransaction:
     def only(self, sql: str, **parameters: Value) -> Row:
         return self.run(sql, **parameters)[0]
 
-
-class _Job(Generic[T]):
-    def __init__(self, work: Callable[[Transaction], T]) -> None:
-        self.work = work
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self.loop.create_future()
-        self.result: T
-        self.problem: Exception | None = None
-
-    def run(self, transaction: Transaction) -> None:
-        try:
-            self.result = self.work(transaction)
-        except Exception as problem:  # noqa: BLE001 - it is raised again where the result is awaited
-            self.problem = problem
-
-    async def wait(self) -> T:
-        """Cancelled, however often, it ends when the job does: whoever cleans up must know how it ended."""
-        cancellation: asyncio.CancelledError | None = None
-        while not self.future.done():
-            try:
-                await asyncio.wait([self.future])
-            except asyncio.CancelledError as problem:
-                cancellation = problem
-        if cancellation:
-            self.future.exception()  # looked at, or asyncio reports it as forgotten
-            raise cancellation
-        return self.future.result()
-
-    def finish(self) -> None:
-        if self.problem is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.problem)
+    def alone(self) -> None:
+        """Every write of SQLite is."""
 
 
 class SqliteDatabase:
@@ -103,7 +74,7 @@ class SqliteDatabase:
     ) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
             raise Unavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt the database: upgrade apsw")
-        self._clock = clock
+        self.clock = clock
         self._reach = reach
         self._folder = path.parent
         self._reserve = reserve
@@ -114,19 +85,19 @@ class SqliteDatabase:
             self._reader = _connect(path)
             self._reader.pragma("query_only", 1)
             self.file_number = path.stat().st_ino
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._is_open = True
         self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
         self._thread.start()
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         with _problems_named(), _inside(self._reader, "BEGIN"):
-            return work(SqliteTransaction(self._reader, self._clock))
+            return work(SqliteTransaction(self._reader, self.clock))
 
     async def write(self, work: Callable[[Transaction], T], *, adds: bool = False) -> T:
         if not (self._is_open and self._thread.is_alive()):
             raise Unavailable("the database is closed")
-        job = _Job(partial(self._add, work) if adds else work)
+        job = Job(partial(self._add, work) if adds else work)
         self._jobs.put(job)
         with _problems_named():
             return await job.wait()
@@ -157,12 +128,11 @@ class SqliteDatabase:
                 jobs.append(job)
             self._commit_together(jobs)
             for job in jobs:
-                with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits for the answer
-                    job.loop.call_soon_threadsafe(job.finish)
+                job.answer()
             if is_last:
                 break
 
-    def _commit_together(self, jobs: list[_Job[Any]]) -> None:
+    def _commit_together(self, jobs: list[Job[Any]]) -> None:
         try:
             with _inside(self._writer, "BEGIN IMMEDIATE"):
                 for job in jobs:
@@ -186,9 +156,9 @@ class SqliteDatabase:
             raise Unavailable(f"the disk cannot be asked for its room: {problem}") from problem
         return work(transaction)
 
-    def _run_in_savepoint(self, job: _Job[Any]) -> None:
+    def _run_in_savepoint(self, job: Job[Any]) -> None:
         self._writer.execute("SAVEPOINT job")
-        job.run(SqliteTransaction(self._writer, self._clock))
+        job.run(SqliteTransaction(self._writer, self.clock))
         if job.problem is not None:
             if self._writer.get_autocommit():
                 raise job.problem  # a full disk or an I/O error has undone the whole group already

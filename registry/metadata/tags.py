@@ -104,7 +104,8 @@ def close_those_of(tx: Transaction, repository_id: int, manifest_id: int, deed: 
 
 def list_of(tx: Transaction, manifest_id: int) -> list[tuple[str, int]]:
     """The tags that point to the manifest, each with its row's id, in the order in which they were set."""
-    return [(row[0], row[1]) for row in tx.run("SELECT name, id FROM tag WHERE manifest_id = :id", id=manifest_id)]
+    rows = tx.run("SELECT name, id FROM tag WHERE manifest_id = :id ORDER BY id", id=manifest_id)
+    return [(row[0], row[1]) for row in rows]
 
 
 def list_names(tx: Transaction, repository_id: int, after: str, limit: int) -> list[str]:

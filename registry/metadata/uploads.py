@@ -54,9 +54,10 @@ def get(tx: Transaction, repository: RepositoryName, session_id: str, owner: str
     return _session(row)
 
 
-def is_open(tx: Transaction, session: UploadSession) -> bool:
-    """Whether the session has not ended: then no blob's row names its key."""
-    return tx.one("SELECT 1 FROM upload WHERE id = :id", id=session.id) is not None
+def is_writer(tx: Transaction, session: UploadSession) -> bool:
+    """Whether nobody has claimed the session since, and it has not ended."""
+    row = tx.one("SELECT writer FROM upload WHERE id = :id", id=session.id)
+    return row is not None and row[0] == session.writer
 
 
 def claim(tx: Transaction, session: UploadSession, first_byte: int | None, writer: str) -> UploadSession:

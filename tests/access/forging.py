@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from registry.access.scopes import Scopes
 from registry.metadata import schema
 from registry.metadata.database import Database
-from registry.metadata.sqlite import SqliteDatabase
 from registry.tokens import TokenInvalid, Tokens
+from tests import places
 from tests.access.clock import SetClock
 
 SERVICE = "entrepot-123456789012"
@@ -70,8 +70,9 @@ class Forger:
         return refusal.value
 
 
-async def open_database(path: Path) -> Database:
-    opened = SqliteDatabase(path)
+async def open_database(folder: Path) -> Database:
+    """That of a registry in the folder, which it makes."""
+    opened = places.open_database(folder)
     await opened.write(schema.migrate)
     await opened.write(lambda tx: schema.get_or_make_instance(tx, "instance", "123456789012", 0))
     return opened

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 
 from registry.access.grants import Grant
 from registry.app import Registry
-from registry.config import Config
 from registry.identity import Actor
 from registry.metadata import schema
 from registry.metadata.changes import Change
@@ -21,6 +20,7 @@ from tests.access.clock import SetClock
 from tests.api.content import Repository
 from tests.api.running import RunningServer
 from tests.api.wire import Call, Connection, Reply, keep_laws, written
+from tests.places import make_config
 
 T = TypeVar("T")
 Header = tuple[str, str]
@@ -60,7 +60,7 @@ class House(RunningServer):
         self._is_behind_proxy = bool(settings["trusted_proxies"])
         super().__init__(folder, clock=self.clock, **settings)
         self._runner = asyncio.Runner()
-        self.registry = Registry(Config(data=folder), clock=self.clock)
+        self.registry = Registry(make_config(folder), clock=self.clock)
         self.do(lambda registry: registry.join())
         self.service = f"entrepot-{self.do(lambda registry: registry.database.read(schema.get_registry_id))}"
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import apsw
-
 from registry.access.grants import Grant
 from registry.access.trusts import TrustRule
 from registry.app import Registry
@@ -18,6 +16,8 @@ from tests.access.issuer import make_key, signed
 from tests.access.login import OPERATOR, PASSWORD, Header, House, basic, bearer, fresh_address
 from tests.api.content import OCI_INDEX, digest_of, index
 from tests.api.wire import HOST, SECONDS, Reply, keep_laws
+from tests.places import make_config
+from tests.stored import read_rows
 
 ADMIN = "root"
 SUBJECT = "repo:acme/app:ref:refs/heads/main"
@@ -93,7 +93,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.house = House(folder)
         self._connection = http.client.HTTPConnection(HOST, self.house.port, timeout=SECONDS)
-        self._reader = apsw.Connection(str(folder / "entrepot.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        self._config = make_config(folder)
         self._secrets: dict[str, str] = {}
         self._tokens: dict[tuple[str, str], str] = {}
         self._old: dict[str, str] = {}
@@ -102,7 +102,6 @@ class World:
 
     def close(self) -> None:
         self._connection.close()
-        self._reader.close()
         self.house.stop()
 
     def populate(self) -> None:
@@ -199,8 +198,7 @@ class World:
 
     def state(self) -> tuple[object, ...]:
         """Everything that a refused request must leave as it is."""
-        files = len(list((self.house.folder / "blobs" / "uploads").iterdir()))
-        return (*next(self._reader.execute(_STATE)), files)
+        return (*read_rows(self._config, _STATE)[0], len(self.house.uploads_left()))
 
     def _introduce(self, party: str, grant: tuple[str, ...]) -> None:
         if party == "ci":

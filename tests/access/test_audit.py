@@ -211,7 +211,7 @@ def test_a_flush_that_fails(house: House, tmp_path: Path) -> None:
     """On a full disk what could not be written waits, counts on, and is written when there is room."""
 
     async def work(_: object) -> list[tuple[str, int]]:
-        database = await open_database(tmp_path / "entrepot.db")
+        database = await open_database(tmp_path)
         audit = Audit(database, SetClock())
         deed = Deed(Actor("anonymous", "10.0.0.1"), 1)
         audit.note(AccessEvent(deed, "login.fail", detail="one"))

@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from registry.api.door import Door
 from registry.app import _distribution, _guard, create_app
-from registry.config import Config
 from tests.access import matrix
 from tests.access.matrix_operations import Operation, find_operation
 from tests.access.parties import COLUMNS, PARTIES, SEEDED, TOKEN_ERRORS, Credential, World, credentials_of
 from tests.api.wire import HOST, Reply
+from tests.places import make_config
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _CODES = {"401": "UNAUTHORIZED", "403": "DENIED", "404": "NAME_UNKNOWN", "405": "UNSUPPORTED"}
@@ -77,7 +77,7 @@ def test_the_table_is_whole(world: World) -> None:
 
 def test_no_route_beside_the_table(tmp_path: Path) -> None:
     """Outside of the distribution API there are only the endpoints that the tests below ask."""
-    door = create_app(Config(data=tmp_path))
+    door = create_app(make_config(tmp_path))
     assert isinstance(door, Door)
     app = door._app
     assert isinstance(app, Starlette)

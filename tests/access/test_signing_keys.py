@@ -30,7 +30,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(tmp_path / "entrepot.db")
+    opened = await open_database(tmp_path)
     yield opened
     opened.close()
 
@@ -220,7 +220,7 @@ async def test_tokens_of_others(database: Database, clock: SetClock, tmp_path: P
     """Another registry of the same name has other keys, and this one under another name another audience."""
     tokens = await start(database, clock)
     token = issue(tokens)
-    second = await open_database(tmp_path / "second.db")
+    second = await open_database(tmp_path / "second")
     other = await start(second, clock)
     assert (judge(other, token), judge(tokens, issue(other))) == ("invalid", "invalid")
     second.close()

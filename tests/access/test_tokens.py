@@ -54,7 +54,7 @@ def forger(tmp_path_factory: pytest.TempPathFactory, standing: SetClock) -> Iter
     """Of a registry that nothing happens to."""
 
     async def prepare() -> tuple[Database, Forger]:
-        database = await open_database(tmp_path_factory.mktemp("tokens") / "entrepot.db")
+        database = await open_database(tmp_path_factory.mktemp("tokens"))
         tokens = await start(database, standing)
         (row,) = await database.read(signing_keys.list_keys)
         return database, Forger(tokens, row.kid, row.private_key)

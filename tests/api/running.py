@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from registry.app import create_app
-from registry.config import Config
 from registry.identity import Clock, milliseconds_now
 from registry.server import _Server, _settings
 from storage.killpoints import Reach, pass_by
+from tests import places
 from tests.api.wire import HOST, SECONDS, Call, Connection, Reply, send
+from tests.stored import open_stored, read_rows
 
 _DRAIN_SECONDS = 2
 
@@ -24,8 +25,9 @@ class RunningServer:
         self, folder: Path, *, clock: Clock = milliseconds_now, reach: Reach = pass_by, **settings: Any
     ) -> None:
         self.folder = folder
-        chosen: dict[str, Any] = {"data": folder, "host": HOST, "port": 0, "drain_seconds": _DRAIN_SECONDS} | settings
-        config = Config(**chosen)
+        chosen: dict[str, Any] = {"host": HOST, "port": 0, "drain_seconds": _DRAIN_SECONDS} | settings
+        self.config = config = places.make_config(folder, **chosen)
+        self.stored = open_stored(config)
         self._listener = socket.create_server((HOST, 0))
         self.port = int(self._listener.getsockname()[1])
         app = create_app(config, clock=clock, reach=reach)
@@ -55,11 +57,16 @@ class RunningServer:
         return Connection(self.port)
 
     def uploads_left(self) -> list[str]:
-        """Files of uploads that nobody has finished or cancelled."""
-        return sorted(path.name for path in (self.folder / "blobs" / "uploads").iterdir())
+        """The keys of uploads that nobody has finished or cancelled."""
+        return self.stored.uploads()
 
-    def files_stored(self) -> list[Path]:
-        return [path for path in (self.folder / "blobs" / "data").rglob("*") if path.is_file()]
+    def has_writer(self) -> bool:
+        """Whether a chunk is being written now."""
+        return bool(read_rows(self.config, "SELECT id FROM upload WHERE writer IS NOT NULL"))
+
+    def keys_stored(self) -> list[str]:
+        """Those of all blobs, sorted."""
+        return self.stored.blobs()
 
 
 @contextlib.contextmanager

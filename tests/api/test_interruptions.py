@@ -11,6 +11,7 @@ from tests.api.conftest import Serve
 from tests.api.content import OCI_MANIFEST, Repository, digest_of, fresh_blob, image
 from tests.api.running import Gate, RunningServer, running
 from tests.api.wire import Call, Connection, Reply, head, keep_laws, written
+from tests.places import only_on
 from tests.waiting import wait_until
 
 IDLE_SECONDS = 0.3
@@ -144,6 +145,7 @@ def test_a_client_that_vanishes_in_a_blob_or_manifest(repository: Repository) ->
     assert repository.status("tags/list") == 404
 
 
+@only_on("files", "a named moment of its own commit")
 def test_a_client_that_does_not_wait_for_its_201(gated: Repository, gate: Gate) -> None:
     """It vanishes while the blob is committed, asks again, and hears 201."""
     content = fresh_blob()
@@ -162,7 +164,7 @@ def test_a_client_that_does_not_wait_for_its_201(gated: Repository, gate: Gate) 
     wait_until(is_answered, "the blob is stored")
     assert replies[-1].status == 201
     assert gated.call("GET", f"blobs/{digest_of(content)}").body == content
-    assert (len(gated.server.files_stored()), gated.server.uploads_left()) == (1, [])
+    assert (len(gated.server.keys_stored()), gated.server.uploads_left()) == (1, [])
 
 
 def open_files(folder: Path) -> list[str]:
@@ -210,6 +212,7 @@ def test_a_session_that_was_left(tmp_path: Path) -> None:
             assert server.call(method, location).status == 404
 
 
+@only_on("files", "the files that the server has open")
 def test_clients_that_vanish_in_a_download(repository: Repository) -> None:
     """Their files are closed, and the blob is as good as before."""
     content = repository.push_blob(fresh_blob(8 << 20))
@@ -223,6 +226,7 @@ def test_clients_that_vanish_in_a_download(repository: Repository) -> None:
     assert repository.server.call("GET", path).body == content
 
 
+@only_on("files", "the files that the server has open")
 def test_a_client_that_does_not_read(repository: Repository) -> None:
     """It holds up nobody else, and gets every byte when it reads at last, though the blob was deleted meanwhile."""
     content = repository.push_blob(fresh_blob(8 << 20))

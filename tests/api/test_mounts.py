@@ -51,12 +51,12 @@ def test_mount(repository: Repository, source: Repository, spelling: str, algori
     """A blob of another repository is mounted without a byte of it, raw or escaped, with `from` or without."""
     content = source.push_blob(algorithm=algorithm)
     digest = digest_of(content, algorithm)
-    files = repository.server.files_stored()
+    files = repository.server.keys_stored()
     query = spelling.format(
         digest=digest, name=source.name, escaped_digest=quote(digest, safe=""), escaped_name=quote(source.name, safe="")
     )
     assert_mounted(repository, mount(repository, query), content, algorithm)
-    assert repository.server.files_stored() == files
+    assert repository.server.keys_stored() == files
 
 
 @pytest.mark.parametrize("path", ["blobs/uploads/", "blobs/uploads"])

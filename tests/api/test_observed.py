@@ -95,11 +95,11 @@ def test_the_line_of_hostile_text(server: RunningServer, logged: list[Any]) -> N
 
 def test_the_line_of_a_client_that_vanishes(repository: Repository, logged: list[Any]) -> None:
     """A client that goes away in the middle is 499: neither its success nor our failure."""
-    location, before = repository.start(), repository.server.uploads_left()
+    location = repository.start()
     with repository.server.connect() as connection:
         call = Call("PATCH", location, [("Content-Length", "1000")])
         connection.write(head(call, repository.server.port) + b"only this")
-        wait_until(lambda: repository.server.uploads_left() != before, "the server writes")
+        wait_until(repository.server.has_writer, "the server writes")
         connection.abort()
         line = line_of(logged, location, "PATCH")
     assert (line["status"], line["sent"]) == (499, 0)

@@ -9,11 +9,11 @@ import pytest
 
 from registry.access.grants import Grant
 from registry.metadata.database import Transaction
-from registry.metadata.sqlite import SqliteDatabase
 from tests.access.clock import SetClock
 from tests.access.login import ADMIN, OPERATOR, PASSWORD, House, OwnRepository, basic, bearer, keeping
 from tests.api.content import Repository, digest_of
 from tests.api.running import running
+from tests.places import open_database
 from tests.waiting import wait_until
 
 MINUTE = 60_000  # milliseconds
@@ -126,7 +126,7 @@ def test_a_server_that_ends_forgets_no_pull(tmp_path: Path) -> None:
             assert repository.status("manifests/v1") == 200
 
     async def read() -> dict[str, int]:
-        database = SqliteDatabase(tmp_path / "entrepot.db")
+        database = open_database(tmp_path)
         try:
             return await database.read(lambda tx: read_pulls(tx, repository.name, digest_of(content)))
         finally:

@@ -9,6 +9,7 @@ import pytest
 from tests.api.content import Repository, digest_of, fresh_blob, image, index
 from tests.api.running import Gate, RunningServer
 from tests.api.wire import SECONDS, Reply
+from tests.places import only_on
 
 CROWD = 16
 
@@ -35,15 +36,16 @@ def test_many_push_the_same_blob(server: RunningServer, size: int) -> None:
     content = fresh_blob(size)
     path = f"blobs/uploads/?digest={digest_of(content)}"
     repositories = [Repository(server) for _ in range(CROWD // 2)] * 2
-    files, uploads = server.files_stored(), server.uploads_left()
+    files, uploads = server.keys_stored(), server.uploads_left()
     replies = all_at_once(*(lambda one=one: one.call("POST", path, body=content) for one in repositories))
     assert statuses(replies) == [201] * CROWD
-    assert len(server.files_stored()) == len(files) + 1
+    assert len(server.keys_stored()) == len(files) + 1
     assert server.uploads_left() == uploads
     for repository in repositories:
         assert repository.call("GET", f"blobs/{digest_of(content)}").body == content
 
 
+@only_on("files", "a named moment of its own commit")
 def test_one_push_overtakes_the_other(gated: Repository, gate: Gate) -> None:
     """A has synced its copy and waits; B pushes the same blob to its end: both 201, one file, whole."""
     content = fresh_blob()
@@ -54,11 +56,12 @@ def test_one_push_overtakes_the_other(gated: Repository, gate: Gate) -> None:
             assert arrived.wait(SECONDS)
             assert gated.call("POST", path, body=content).status == 201
         assert slow.result().status == 201
-    assert len(gated.server.files_stored()) == 1
+    assert len(gated.server.keys_stored()) == 1
     assert gated.server.uploads_left() == []
     assert gated.call("GET", f"blobs/{digest_of(content)}").body == content
 
 
+@only_on("files", "a named moment of its own commit")
 def test_two_writers_on_one_session(gated: Repository, gate: Gate) -> None:
     """While A writes, B is told 416 and where the session stands; A's bytes are what is stored."""
     mine, other = fresh_blob(1000), fresh_blob(1000)
@@ -87,6 +90,7 @@ def test_many_writers_on_one_session(repository: Repository) -> None:
     assert server.call("PUT", f"{location}?digest={digest_of(winner)}").status == 201
 
 
+@only_on("files", "a named moment of its own commit")
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_closing_while_a_chunk_comes(gated: Repository, gate: Gate, method: str) -> None:
     """A session is neither closed nor cancelled under a chunk that is being written."""
@@ -104,6 +108,7 @@ def test_closing_while_a_chunk_comes(gated: Repository, gate: Gate, method: str)
     assert gated.call("GET", f"blobs/{digest_of(content)}").body == content
 
 
+@only_on("files", "a named moment of its own commit")
 @pytest.mark.parametrize("point", ["commit.synced", "commit.renamed"])
 def test_a_chunk_while_the_session_closes(gated: Repository, gate: Gate, point: str) -> None:
     """After the digest was checked no byte is appended; a repeated PUT hears 416 now and 201 later."""

@@ -14,6 +14,8 @@ import pytest
 
 from tests.api.content import digest_of, fresh_blob
 from tests.api.wire import HOST, Call, Connection, head, send
+from tests.places import environment, make_config
+from tests.stored import read_rows
 from tests.waiting import wait_until
 
 COMMAND = Path(sys.executable).with_name("entrepot")
@@ -29,8 +31,8 @@ class Program:
             self.port = int(probe.getsockname()[1])
         self._folder = folder / "served"
         self.log = folder / "log"
+        chosen = environment(self._folder) | {"ENTREPOT_DRAIN_SECONDS": str(DRAIN_SECONDS)}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
-        chosen = {"ENTREPOT_DATA": str(self._folder), "ENTREPOT_DRAIN_SECONDS": str(DRAIN_SECONDS)}
         with self.log.open("ab") as log:
             self._program = subprocess.Popen(
                 [COMMAND, "serve", "--host", HOST, "--port", str(self.port)],
@@ -48,8 +50,8 @@ class Program:
         except ConnectionRefusedError:
             return False
 
-    def has_upload(self) -> bool:
-        return any((self._folder / "blobs" / "uploads").iterdir())
+    def has_writer(self) -> bool:
+        return bool(read_rows(make_config(self._folder), "SELECT id FROM upload WHERE writer IS NOT NULL"))
 
     def signal(self, number: int) -> float:
         """Send a signal; returns when."""
@@ -87,7 +89,7 @@ def half_sent(program: Program, location: str, content: bytes) -> Connection:
     connection = Connection(program.port)
     call = Call("PATCH", location, [("Content-Length", str(len(content)))])
     connection.write(head(call, program.port) + content[: len(content) // 2])
-    wait_until(program.has_upload, "the server writes")
+    wait_until(program.has_writer, "the server writes")
     return connection
 
 

@@ -100,13 +100,13 @@ def test_put_of_another_digest(repository: Repository, sent: bytes, rest: bytes,
 
 def test_post_of_another_digest(repository: Repository) -> None:
     """end-4b with other content is 400, stores nothing and makes no repository."""
-    files, uploads = repository.server.files_stored(), repository.server.uploads_left()
+    files, uploads = repository.server.keys_stored(), repository.server.uploads_left()
     for body in (b"short", CONTENT + b"long", b""):
         reply = repository.call("POST", f"blobs/uploads/?digest={digest_of(CONTENT)}", body=body)
         assert (reply.status, reply.code) == (400, "DIGEST_INVALID")
     assert repository.status(f"blobs/{digest_of(CONTENT)}") == 404
     assert repository.status("tags/list") == 404
-    assert (repository.server.files_stored(), repository.server.uploads_left()) == (files, uploads)
+    assert (repository.server.keys_stored(), repository.server.uploads_left()) == (files, uploads)
 
 
 QUERIES = ["", "?digest=", "?digest", "?digest=nonsense", f"?digest={ABSENT}&digest={digest_of(CONTENT)}"]

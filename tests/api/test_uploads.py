@@ -213,13 +213,13 @@ def test_a_put_for_a_session_that_never_was(repository: Repository) -> None:
 def test_the_same_blob_again(repository: Repository) -> None:
     """A blob that is there is pushed again: 201, one file, no upload left."""
     content = repository.push_blob()
-    files, uploads = repository.server.files_stored(), repository.server.uploads_left()
+    keys, uploads = repository.server.keys_stored(), repository.server.uploads_left()
     repository.push_blob(content)
     location = repository.start()
     repository.server.call("PATCH", location, body=content)
     finish(repository, location, content)
     Repository(repository.server).push_blob(content)
-    assert sorted(repository.server.files_stored()) == sorted(files)
+    assert repository.server.keys_stored() == keys
     assert repository.server.uploads_left() == uploads
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from registry.access.grants import EVERYTHING, Permission
 from registry.app import Registry
-from registry.config import Config
 from registry.identity import milliseconds_now
 from registry.manifests import ManifestPush
 from registry.oci.names import RepositoryName, Tag
 from registry.uploads import Chunk
 from storage.digest import Digest
 from tests.cli.content import BOB, IMAGE, SteppingClock
+from tests.places import make_config
 
 DAY = 86_400_000  # milliseconds
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -39,7 +39,7 @@ def fill_aged(data: Path, images: Sequence[Aged], name: str = "acme/app") -> dic
 async def _fill(data: Path, images: Sequence[Aged], name: RepositoryName) -> dict[str, str]:
     start = milliseconds_now()
     clock = SteppingClock()
-    registry = Registry(Config(data=data), clock=clock)
+    registry = Registry(make_config(data), clock=clock)
     await registry.start()
     digests: dict[str, str] = {}
     try:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.content import fill
+from tests.places import environment, look_into
+from tests.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class Filled:
 
     data: Path
     manifests: list[str]
+    stored: Stored
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +27,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("ENTREPOT_")]:
         monkeypatch.delenv(name)
     path = tmp_path / "data"
-    monkeypatch.setenv("ENTREPOT_DATA", str(path))
+    for name, value in environment(path).items():
+        monkeypatch.setenv(name, value)
     return path
 
 
 @pytest.fixture
 def filled(data: Path) -> Filled:
-    return Filled(data, asyncio.run(fill(data)).manifests)
+    return Filled(data, asyncio.run(fill(data)).manifests, look_into(data))

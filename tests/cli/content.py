@@ -7,12 +7,12 @@ from pathlib import Path
 
 from registry.access.grants import EVERYTHING, Permission
 from registry.app import Registry
-from registry.config import Config
 from registry.identity import Actor
 from registry.manifests import ManifestPush
 from registry.oci.names import RepositoryName, Tag
 from registry.uploads import Chunk
 from storage.digest import Digest
+from tests.places import make_config
 
 APP = RepositoryName("demo/app")
 BASE = RepositoryName("demo/base")
@@ -44,7 +44,7 @@ class Pushed:
 async def fill(data: Path) -> Pushed:
     """Push demo/app:1 twice, with other content, and demo/base:latest once."""
     clock = SteppingClock()
-    registry = Registry(Config(data=data), clock=clock)
+    registry = Registry(make_config(data), clock=clock)
     await registry.start()
     pushed = Pushed()
     try:

@@ -18,6 +18,7 @@ from typing import Self
 
 from registry.cli.app import run
 from registry.cli.invocation import Invocation
+from tests import places
 from tests.waiting import wait_until
 
 PROGRAM = Path(sys.executable).with_name("entrepot")
@@ -61,8 +62,11 @@ def program(*arguments: str, **settings: str) -> Outcome:
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
+    """Of a program. ENTREPOT_DATA stands for all settings of the registry there: its database, its store."""
+    data = settings.get("ENTREPOT_DATA")
+    place = places.environment(Path(data)) if data else {}  # first: it may start a server, and set its credentials
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
-    return inherited | settings
+    return inherited | place | settings
 
 
 @contextlib.contextmanager

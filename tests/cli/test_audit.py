@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from registry.app import Registry
-from registry.config import Config
 from registry.identity import Actor, Deed
 from registry.metadata import changes
 from registry.metadata.changes import AccessEvent
@@ -19,6 +18,7 @@ from tests.cli.conftest import Filled
 from tests.cli.content import START
 from tests.cli.running import PROGRAM, SECONDS, environment, program, serving
 from tests.kill.client import Client
+from tests.places import make_config
 
 MALLORY = Actor("mallory", "192.0.2.1", "request-1")
 MANY = 2_500  # more than two pages
@@ -149,7 +149,7 @@ async def write(data: Path, refusals: list[AccessEvent]) -> None:
         for each in refusals:
             changes.append_event(tx, each)
 
-    registry = Registry(Config(data=data))
+    registry = Registry(make_config(data))
     try:
         await registry.start()
         await registry.database.write(work)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.app import Registry
-from registry.config import Config
 from tests.cli.conftest import Filled
 from tests.cli.running import Server, entrepot, serving
+from tests.places import make_config
 from tests.waiting import wait_until
 
 OFTEN = "0.0001"  # hours
@@ -61,7 +61,7 @@ def test_a_server_that_ends_takes_its_run_with_it(filled: Filled, tmp_path: Path
 
 def test_it_never_runs_unless_told(data: Path) -> None:
     """Without the setting there is no such duty."""
-    registries = [Registry(Config(data=data, lifecycle_hours=hours)) for hours in (0, 24)]
+    registries = [Registry(make_config(data, lifecycle_hours=hours)) for hours in (0, 24)]
     assert [["lifecycle" in {duty.name for duty in each.list_duties()}] for each in registries] == [[False], [True]]
     for each in registries:
         each.close()

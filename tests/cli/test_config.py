@@ -9,6 +9,7 @@ import pytest
 
 from registry.config import Config
 from tests.cli.running import Outcome, entrepot
+from tests.places import only_on
 
 
 def test_each_value_has_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +32,8 @@ def test_every_setting_is_there_with_its_meaning() -> None:
     assert all(each["description"] for each in shown.values())
 
 
+@only_on("sqlite", "the place of its file")
+@only_on("files", "the place of their folder")
 def test_places_are_shown_as_they_will_be_used(data: Path) -> None:
     """What follows from the data directory is shown, as absolute paths."""
     shown = settings(entrepot("config", "show", "--json"))

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import SECONDS, Server, entrepot, serving
+from tests.places import only_on
 
 
+@only_on("sqlite", "one server at a time: where there are several, tests/replicas has it")
 @pytest.mark.usefixtures("filled")
 def test_it_rests_after_a_server_that_was_killed(data: Path, tmp_path: Path) -> None:
     """Though no other server has begun since; --now goes ahead."""
@@ -21,6 +23,7 @@ def test_it_rests_after_a_server_that_was_killed(data: Path, tmp_path: Path) -> 
     assert entrepot("garbage", "collect", "--now").status == 0
 
 
+@only_on("sqlite", "its file is copied")
 @pytest.mark.usefixtures("filled")
 def test_it_rests_after_a_restore(data: Path, tmp_path: Path) -> None:
     """A database that was copied to where it is may be older than its blobs: nothing goes before somebody looks."""

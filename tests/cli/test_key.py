@@ -9,10 +9,10 @@ import pytest
 
 from registry.metadata import signing_keys
 from registry.metadata.signing_keys import SigningKey
-from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.access import audited, done, refused
 from tests.cli.running import serving
 from tests.kill.client import Client
+from tests.places import open_database
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def keys() -> list[dict[str, Any]]:
 
 
 async def rows(data: Path) -> list[SigningKey]:
-    database = SqliteDatabase(data / "entrepot.db")
+    database = open_database(data)
     try:
         return await database.read(signing_keys.list_keys)
     finally:
@@ -88,8 +88,8 @@ async def rows(data: Path) -> list[SigningKey]:
 
 
 async def damage(data: Path) -> None:
-    database = SqliteDatabase(data / "entrepot.db")
+    database = open_database(data)
     try:
-        await database.write(lambda tx: tx.run("UPDATE signing_key SET private_key = zeroblob(32)"))
+        await database.write(lambda tx: tx.run("UPDATE signing_key SET private_key = :damaged", damaged=bytes(32)))
     finally:
         database.close()

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from registry.metadata.database import Value
-from registry.metadata.sqlite import SqliteDatabase
 from registry.oci.media_types import DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, OCI_MANIFEST
 from tests.cli.aged import LAYER_BYTES, Aged, fill_aged
 from tests.cli.conftest import Filled
 from tests.cli.content import CONFIG, LAYER
 from tests.cli.running import entrepot
+from tests.places import open_database
 
 ABSENT = f"sha256:{'0' * 64}"
 NO_TAG = "no tag points to it: `entrepot tag restore demo/app TAG` brings one back\n"
@@ -202,7 +202,7 @@ def add_policy(filled: Filled) -> None:
 
 def write(filled: Filled, sql: str, **parameters: Value) -> None:
     async def work() -> None:
-        database = SqliteDatabase(filled.data / "entrepot.db")
+        database = open_database(filled.data)
         try:
             await database.write(lambda tx: tx.run(sql, **parameters))
         finally:

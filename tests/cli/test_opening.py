@@ -9,10 +9,11 @@ import pytest
 
 from registry.cli.invocation import Invocation, Refused, user_name
 from registry.cli.opening import explained
+from registry.cli.places import show_registry
 from registry.config import Config
-from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.running import Outcome, entrepot
+from tests.places import make_config, only_on, open_database
 
 READS = [
     ("repository", "list"),
@@ -31,6 +32,7 @@ def test_no_registry_is_made_by_looking_for_one(command: tuple[str, ...], data: 
     assert not data.exists()
 
 
+@only_on("sqlite", "a file that is not whole")
 def test_a_file_that_no_start_has_finished_is_no_registry(data: Path) -> None:
     """An empty database is what a server leaves that was killed in its first moment."""
     data.mkdir()
@@ -53,6 +55,7 @@ def test_another_versions_database_is_refused(filled: Filled, sql: str, said: st
     assert said in outcome.stderr
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 @pytest.mark.parametrize("command", [("serve",), *READS, *CHANGES], ids=" ".join)
 def test_a_file_in_place_of_the_directory_is_told(command: tuple[str, ...], data: Path) -> None:
     """A data directory that is a file is named, with the setting to change."""
@@ -62,6 +65,7 @@ def test_a_file_in_place_of_the_directory_is_told(command: tuple[str, ...], data
     assert outcome.stderr == f"entrepot: {data} is not a directory: set ENTREPOT_DATA to another one\n"
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 def test_a_file_in_place_of_the_store_is_told(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is a file is named, and no setting that another one would help."""
     monkeypatch.setenv("ENTREPOT_STORAGE", f"file://{filled.data}/entrepot.db")
@@ -69,6 +73,7 @@ def test_a_file_in_place_of_the_store_is_told(filled: Filled, monkeypatch: pytes
     assert (outcome.status, outcome.stderr) == (1, f"entrepot: {filled.data}/entrepot.db is not a directory\n")
 
 
+@only_on("sqlite", "a file that is not whole")
 def test_a_damaged_database_is_told(data: Path) -> None:
     """A file that is no database is named, without a traceback."""
     data.mkdir()
@@ -78,6 +83,7 @@ def test_a_damaged_database_is_told(data: Path) -> None:
     assert outcome.stderr.startswith(f"entrepot: {data}/entrepot.db: the database is damaged: restore it from a backup")
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 def test_a_refused_file_names_its_owner(filled: Filled) -> None:
     """Whoever may not open the files of another user is told as whom to try."""
     stranger = Invocation(os.geteuid() + 1, "entrepot", ["check"])
@@ -109,11 +115,13 @@ def test_a_user_without_a_name_has_a_number() -> None:
 
 def assert_none_here(outcome: Outcome, data: Path) -> None:
     assert (outcome.status, outcome.stdout) == (1, "")
-    assert outcome.stderr.startswith(f"entrepot: there is no registry in {data} yet: `entrepot serve` makes one")
+    assert outcome.stderr.startswith(
+        f"entrepot: there is no registry in {show_registry(make_config(data))} yet: `entrepot serve` makes one"
+    )
 
 
 async def change(filled: Filled, statement: str) -> None:
-    database = SqliteDatabase(filled.data / "entrepot.db")
+    database = open_database(filled.data)
     try:
         await database.write(lambda tx: tx.run(statement))
     finally:

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.content import CONFIG, LAYER
 from tests.cli.running import Terminal, entrepot, program
+from tests.places import only_on, open_database
 
 BYTES = len(CONFIG) + len(LAYER)
 
@@ -118,6 +118,7 @@ def test_a_delete_belongs_to_the_user_who_ran_it(filled: Filled) -> None:
     assert changes(filled)[-1] == (f"cli:{user()}", "repository.delete", "demo/app")
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 @pytest.mark.usefixtures("filled")
 def test_another_user_may_read_but_not_delete() -> None:
     """Whoever does not own the database is told as whom to run the command, and nothing changes."""
@@ -276,7 +277,7 @@ def user() -> str:
 
 def changes(filled: Filled) -> list[tuple[str, str, str]]:
     async def read() -> list[tuple[str, str, str]]:
-        database = SqliteDatabase(filled.data / "entrepot.db")
+        database = open_database(filled.data)
         try:
             rows = await database.read(
                 lambda tx: tx.run("SELECT actor, action, repository FROM change ORDER BY sequence")

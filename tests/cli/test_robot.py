@@ -10,11 +10,11 @@ import typer
 from registry.app import Registry
 from registry.cli.instants import Moment, parse_expiry, parse_since
 from registry.cli.names import parse_grant
-from registry.config import Config
 from registry.identity import Actor
 from tests.cli.access import done, is_in_files, listed, lists, refused
 from tests.cli.content import START
 from tests.cli.running import entrepot
+from tests.places import make_config
 
 HOUR = 3_600_000  # milliseconds
 DAY = 24 * HOUR
@@ -180,7 +180,7 @@ def test_a_robot_is_shut_out_and_removed() -> None:
 
 async def add_expired(data: Path) -> None:
     """A robot `old` that was good for the first day of 2026."""
-    registry = Registry(Config(data=data), clock=lambda: START)
+    registry = Registry(make_config(data), clock=lambda: START)
     try:
         await registry.join()
         grant = parse_grant("acme/**", "pull", "")

@@ -1,7 +1,6 @@
 """`entrepot scrub`."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -9,16 +8,17 @@ from storage.digest import Digest
 from tests.cli.conftest import Filled
 from tests.cli.content import CONFIG, LAYER
 from tests.cli.running import Terminal, entrepot, program
-from tests.cli.test_check import layer_file
+from tests.cli.test_check import layer_key
+from tests.places import only_on
 
 DIGEST = str(Digest.of(LAYER))
 
 
-def harm(filled: Filled) -> Path:
-    """Change a byte of the layer in place."""
-    path = layer_file(filled)
-    path.write_bytes(b"L" + LAYER[1:])
-    return path
+def harm(filled: Filled) -> str:
+    """Change a byte of the layer in place; returns its key."""
+    key = layer_key(filled)
+    filled.stored.write(key, b"L" + LAYER[1:])
+    return key
 
 
 @pytest.mark.usefixtures("filled")
@@ -30,19 +30,19 @@ def test_a_whole_registry_has_no_damage() -> None:
 
 def test_damage_is_shown_with_what_it_breaks(filled: Filled) -> None:
     """A row for each damaged blob, with its file and the tags that lead to it; status 1."""
-    path = harm(filled)
+    key = harm(filled)
     outcome = program("scrub", ENTREPOT_DATA=str(filled.data))
     assert (outcome.status, outcome.stderr) == (1, "")
     assert [line.split() for line in outcome.stdout.splitlines()] == [
         ["PROBLEM", "DIGEST", "KEY", "BREAKS"],
-        ["changed", DIGEST, path.name, "demo/app:1,", "demo/base:latest"],
+        ["changed", DIGEST, key, "demo/app:1,", "demo/base:latest"],
         ["2", "blobs,", "4.9", "KiB:", "1", "damaged"],
     ]
 
 
 def test_damage_in_json(filled: Filled) -> None:
     """In JSON each damaged blob has its repositories and their tags; status 1."""
-    path = harm(filled)
+    key = harm(filled)
     outcome = program("scrub", "--json", ENTREPOT_DATA=str(filled.data))
     assert (outcome.status, outcome.stderr) == (1, "")
     assert json.loads(outcome.stdout) == {
@@ -51,7 +51,7 @@ def test_damage_in_json(filled: Filled) -> None:
         "damaged": [
             {
                 "digest": DIGEST,
-                "key": path.name,
+                "key": key,
                 "problem": "changed",
                 "cause": None,
                 "broken": [
@@ -66,14 +66,14 @@ def test_damage_in_json(filled: Filled) -> None:
 
 def test_check_names_what_a_scrub_found(filled: Filled) -> None:
     """A changed blob is damage for `entrepot check` once a scrub has found it, and none any more when it came back."""
-    path = harm(filled)
+    key = harm(filled)
     assert entrepot("check").status == 0
     assert entrepot("scrub").status == 1
     outcome = entrepot("check")
     assert outcome.status == 1
-    assert outcome.stdout.splitlines()[1].split() == ["damaged", DIGEST, path.name]
+    assert outcome.stdout.splitlines()[1].split() == ["damaged", DIGEST, key]
     assert outcome.stdout.endswith("2 blobs: 1 damaged\n")
-    path.write_bytes(LAYER)
+    filled.stored.write(key, LAYER)
     assert entrepot("scrub").status == 0
     assert entrepot("check").status == 0
 
@@ -89,6 +89,7 @@ def test_damage_is_audited(filled: Filled) -> None:
     assert event["detail"] == "changed; it breaks demo/app:1, demo/base:latest"
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 def test_other_users_are_refused(filled: Filled) -> None:
     """A scrub writes to the database, so only its owner may run it."""
     assert filled.data.stat().st_uid != 12345
@@ -97,6 +98,7 @@ def test_other_users_are_refused(filled: Filled) -> None:
     assert "belongs to the system user" in outcome.stderr
 
 
+@only_on("files", "they are on a volume, with a marker")
 def test_an_unmounted_store_is_no_damage(filled: Filled) -> None:
     """A store without its marker asks for its volume, and nothing is marked as damaged."""
     marker = filled.data / "blobs" / ".entrepot"

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from registry.cli.banner import make_banner
+from registry.cli.places import show_database
 from registry.cli.version import find_version
 from registry.config import Config
-from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.running import Outcome, Terminal, entrepot, program, serving
 from tests.kill.client import Client
+from tests.places import make_config, only_on, open_database
 
 
 def test_the_log_begins_with_listening(data: Path, tmp_path: Path) -> None:
@@ -139,6 +140,7 @@ def test_a_port_in_use_is_told(data: Path) -> None:
     assert_refused(outcome, f"something else listens on 127.0.0.1:{port}: stop it, or choose another port with --port")
 
 
+@only_on("sqlite", "one server serves it")
 def test_a_second_server_is_refused(data: Path, tmp_path: Path) -> None:
     """One embedded database has one server; the second one names the directory."""
     with serving(data, tmp_path / "log"):
@@ -159,6 +161,8 @@ def test_an_unreadable_file_of_settings_is_told(data: Path, tmp_path: Path) -> N
     assert_refused(serve(data, "--config", str(tmp_path)), f"{tmp_path} cannot be read: Is a directory")
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
+@only_on("files", "they are on a volume, with a marker")
 def test_another_registrys_blobs_are_refused(filled: Filled, tmp_path: Path) -> None:
     """A database that meets a store of another one does not serve it, and names both."""
     other = tmp_path / "other"
@@ -167,6 +171,7 @@ def test_another_registrys_blobs_are_refused(filled: Filled, tmp_path: Path) -> 
     assert f"The database is {other}/entrepot.db, the blobs are in {filled.data}/blobs" in outcome.stderr
 
 
+@only_on("files", "they are on a volume, with a marker")
 def test_an_unmounted_volume_is_refused(filled: Filled) -> None:
     """A database that knows of blobs does not begin with an empty store."""
     (filled.data / "blobs").rename(filled.data / "elsewhere")
@@ -177,16 +182,18 @@ def test_a_newer_database_is_refused(filled: Filled) -> None:
     """A database that a newer version has changed is left alone."""
 
     async def age() -> None:
-        database = SqliteDatabase(filled.data / "entrepot.db")
+        database = open_database(filled.data)
         await database.write(lambda tx: tx.run("INSERT INTO migration VALUES (99, 'newer')"))
         database.close()
 
     asyncio.run(age())
     assert_refused(
-        serve(filled.data, "--port", "0"), f"{filled.data}/entrepot.db: the database has schema 99, this version knows"
+        serve(filled.data, "--port", "0"),
+        f"{show_database(make_config(filled.data))}: the database has schema 99, this version knows",
     )
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A data directory below a file is refused with a hint."""
     file = tmp_path / "file"
@@ -194,6 +201,7 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert_refused(serve(file / "data"), f"{file}")
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 def test_another_user_does_not_serve(filled: Filled) -> None:
     """Root beside a server's user would leave files that the server cannot write."""
     outcome = entrepot("serve", "--port", "0", uid=os.geteuid() + 1)

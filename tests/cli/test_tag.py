@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from registry.metadata.sqlite import SqliteDatabase
 from tests.cli.conftest import Filled
 from tests.cli.running import Terminal, entrepot
+from tests.places import open_database
 
 
 def test_list_shows_what_tags_point_to(filled: Filled) -> None:
@@ -181,7 +181,7 @@ def shift(filled: Filled, milliseconds: int) -> None:
     """Move the history of all tags forward a little."""
 
     async def work() -> None:
-        database = SqliteDatabase(filled.data / "entrepot.db")
+        database = open_database(filled.data)
         try:
             await database.write(
                 lambda tx: tx.run(

@@ -2,7 +2,6 @@
 
 import base64
 import os
-import sqlite3
 from pathlib import Path
 
 import bcrypt
@@ -11,6 +10,8 @@ import pytest
 from tests.cli.access import PASSWORD, audited, done, is_in_files, listed, lists, refused
 from tests.cli.running import Terminal, entrepot, program, serving
 from tests.kill.client import Client
+from tests.places import make_config, only_on
+from tests.stored import read_rows
 
 LINE = f"{PASSWORD}\n".encode()
 
@@ -145,8 +146,7 @@ def test_the_last_user_does_not_open_the_registry(data: Path) -> None:
     """Protected mode is over for good: who removes the last login shuts everybody out, and lets nobody in."""
     done("user", "add", "bob")
     done("user", "remove", "bob")
-    with sqlite3.connect(data / "entrepot.db") as database:
-        assert database.execute("SELECT is_guarded FROM registry").fetchall() == [(1,)]
+    assert read_rows(make_config(data), "SELECT is_guarded FROM registry") == [(1,)]
     assert "Protected mode" not in entrepot("user", "add", "eve").stderr
 
 
@@ -307,6 +307,7 @@ def test_only_the_first_user_makes_a_registry(command: tuple[str, ...], data: Pa
     assert not data.exists()
 
 
+@only_on("sqlite", "its file has an owner, and a folder")
 def test_another_system_user_changes_nothing() -> None:
     """Whoever does not own the database may read the lists and is told as whom to change them."""
     done("user", "add", "bob")

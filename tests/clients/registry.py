@@ -7,13 +7,16 @@ import os
 import signal
 import socket
 import subprocess
+import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from tests import places
 from tests.waiting import wait_until
 
 from .requestlog import RequestLog, read_requests
@@ -42,16 +45,73 @@ def free_port() -> int:
         return port
 
 
-class Registry:
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+class Caller:
+    """Asks whatever listens on the port, as a client that follows redirects."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.address = f"127.0.0.1:{port}"
+        self._authorization: dict[str, str] = {}
+
+    def log_in(self, name: str, password: str) -> None:
+        """Send these credentials with the calls from now on."""
+        self._authorization = {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
+
+    def call(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, headers={**self._authorization, **(headers or {})})
+            response = connection.getresponse()
+            reply = Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+        if reply.status != HTTPStatus.TEMPORARY_REDIRECT:
+            return reply
+        with urllib.request.urlopen(reply.headers["location"], timeout=60) as answer:  # noqa: S310 - the S3 server's
+            return Reply(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
+
+    def get(self, path: str) -> Reply:
+        reply = self.call("GET", path, {"Accept": ", ".join(MANIFEST_TYPES)})
+        assert reply.status == 200, f"GET {path} -> {reply.status} {reply.content[:300]!r}"
+        return reply
+
+    def manifest(self, repository: str, reference: str) -> dict[str, Any]:
+        manifest: dict[str, Any] = json.loads(self.get(f"/v2/{repository}/manifests/{reference}").content)
+        return manifest
+
+    def digest(self, repository: str, reference: str) -> str:
+        """The digest of a manifest, computed from its bytes."""
+        return sha256(self.get(f"/v2/{repository}/manifests/{reference}").content)
+
+    def delete_manifest(self, repository: str, reference: str) -> None:
+        reply = self.call("DELETE", f"/v2/{repository}/manifests/{reference}")
+        assert reply.status == 202, f"DELETE manifest -> {reply.status} {reply.content[:300]!r}"
+
+    def assert_complete(self, repository: str, reference: str) -> None:
+        """Read a manifest and everything it names, and compare each with its digest."""
+        reply = self.get(f"/v2/{repository}/manifests/{reference}")
+        if reference.startswith("sha256:"):
+            assert sha256(reply.content) == reference
+        manifest = json.loads(reply.content)
+        for child in manifest.get("manifests", []):
+            self.assert_complete(repository, child["digest"])
+        for descriptor in [manifest.get("config"), *manifest.get("layers", [])]:
+            if descriptor:
+                content = self.get(f"/v2/{repository}/blobs/{descriptor['digest']}").content
+                assert (sha256(content), len(content)) == (descriptor["digest"], descriptor["size"])
+
+
+class Registry(Caller):
+    """A server program, on the place under test unless settings name another one."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(free_port())
         self.log_path = folder / "registry.log"
         self._settled = 0
-        self._authorization: dict[str, str] = {}
         folder.mkdir(parents=True)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
-        self._environment = environment | {"ENTREPOT_DATA": str(folder / "store")}
+        chosen = settings or places.environment(folder / "store")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
+        self._environment = {**inherited, **chosen}
         with self.log_path.open("wb") as log:
             self._server = subprocess.Popen(
                 [*ENDED_WITH_US, COMMAND, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
@@ -83,6 +143,11 @@ class Registry:
             raise
         assert status in {0, -signal.SIGTERM}, f"the registry ended with {status} after SIGTERM:\n{self.log_tail()}"
 
+    def kill(self) -> None:
+        """End the server as a lost machine does."""
+        self._server.kill()
+        self._server.wait()
+
     def log_tail(self, lines: int = 40) -> str:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
@@ -99,49 +164,6 @@ class Registry:
         )
         assert done.returncode == 0, f"entrepot {' '.join(arguments)} -> {done.returncode}\n{done.stderr}"
         return done.stdout
-
-    def log_in(self, name: str, password: str) -> None:
-        """Send these credentials with the calls from now on."""
-        self._authorization = {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
-
-    def call(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, headers={**self._authorization, **(headers or {})})
-            response = connection.getresponse()
-            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-        finally:
-            connection.close()
-
-    def get(self, path: str) -> Reply:
-        reply = self.call("GET", path, {"Accept": ", ".join(MANIFEST_TYPES)})
-        assert reply.status == 200, f"GET {path} -> {reply.status} {reply.content[:300]!r}"
-        return reply
-
-    def manifest(self, repository: str, reference: str) -> dict[str, Any]:
-        manifest: dict[str, Any] = json.loads(self.get(f"/v2/{repository}/manifests/{reference}").content)
-        return manifest
-
-    def digest(self, repository: str, reference: str) -> str:
-        """The digest of a manifest, computed from its bytes."""
-        return sha256(self.get(f"/v2/{repository}/manifests/{reference}").content)
-
-    def delete_manifest(self, repository: str, reference: str) -> None:
-        reply = self.call("DELETE", f"/v2/{repository}/manifests/{reference}")
-        assert reply.status == 202, f"DELETE manifest -> {reply.status} {reply.content[:300]!r}"
-
-    def assert_complete(self, repository: str, reference: str) -> None:
-        """Read a manifest and everything it names, and compare each with its digest."""
-        reply = self.get(f"/v2/{repository}/manifests/{reference}")
-        if reference.startswith("sha256:"):
-            assert sha256(reply.content) == reference
-        manifest = json.loads(reply.content)
-        for child in manifest.get("manifests", []):
-            self.assert_complete(repository, child["digest"])
-        for descriptor in [manifest.get("config"), *manifest.get("layers", [])]:
-            if descriptor:
-                content = self.get(f"/v2/{repository}/blobs/{descriptor['digest']}").content
-                assert (sha256(content), len(content)) == (descriptor["digest"], descriptor["size"])
 
     @contextmanager
     def recording(self) -> Iterator[RequestLog]:

@@ -16,10 +16,12 @@ from registry.leases import Leases
 from registry.metadata import garbage
 from registry.metadata.database import Transaction
 from registry.metadata.judgements import Judgement, Terms, judge_right
+from registry.metadata.sqlite import SqliteDatabase
 from registry.oci.names import RepositoryName
 from storage.digest import Digest
 from tests.garbage.turns import Turns
 from tests.garbage.yard import DAY, HOUR, SECOND, SETTLE, WINDOWS, HandClock, Yard
+from tests.places import only_on
 from tests.scenarios.images import make_blob, make_image
 
 pytestmark = pytest.mark.anyio
@@ -142,6 +144,7 @@ async def test_second_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_g
     await expect(yard, is_guarded=is_guarded)
 
 
+@only_on("sqlite", "the foreign keys are switched off by its pragma")
 @with_and_without
 async def test_foreign_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_guarded: bool) -> None:
     """Without the foreign keys, a collector that overlooks a reference takes a blob from a manifest."""
@@ -150,7 +153,7 @@ async def test_foreign_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_g
     await yard.push_manifest("a", IMAGE, "latest")
     monkeypatch.setattr(garbage, "judge_right", overlook)
     if not is_guarded:
-        yard.registry.database._writer.pragma("foreign_keys", 0)
+        writer_of(yard).pragma("foreign_keys", 0)
     collected = await yard.collect()
     if is_guarded:
         assert collected.failed == 1
@@ -160,6 +163,12 @@ async def test_foreign_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_g
         assert await yard.check() == []  # no row is left that could tell of the loss
     assert await yard.pull("a", "latest") == IMAGE.content
     await yard.close()
+
+
+def writer_of(yard: Yard) -> apsw.Connection:
+    """The connection on which the embedded database writes."""
+    assert isinstance(yard.registry.database, SqliteDatabase)
+    return yard.registry.database._writer
 
 
 def overlook(_tx: Transaction, _repository_id: int, _digest: str, terms: Terms) -> Judgement:
@@ -174,6 +183,7 @@ STATEMENTS = {
 }
 
 
+@only_on("sqlite", "the foreign keys are switched off by its pragma")
 @with_and_without
 @pytest.mark.parametrize("sql", STATEMENTS.values(), ids=STATEMENTS)
 async def test_each_foreign_key(tmp_path: Path, sql: str, is_guarded: bool) -> None:
@@ -185,7 +195,7 @@ async def test_each_foreign_key(tmp_path: Path, sql: str, is_guarded: bool) -> N
         with pytest.raises(apsw.ConstraintError):
             await yard.registry.database.write(lambda tx: tx.run(sql))
     else:
-        yard.registry.database._writer.pragma("foreign_keys", 0)
+        writer_of(yard).pragma("foreign_keys", 0)
         await yard.registry.database.write(lambda tx: tx.run(sql))
     await yard.close()
 

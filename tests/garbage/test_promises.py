@@ -28,8 +28,8 @@ async def test_session_that_is_gone(stage: Stage) -> None:
 async def test_session_that_is_gone_with_a_damaged_blob(stage: Stage) -> None:
     """It is unknown, so that the client pushes the blob anew, which repairs it."""
     await stage.yard.push_blob("a", LAYER)
-    (path,) = (path for path in (stage.yard.folder / "blobs" / "data").rglob("*") if path.is_file())
-    path.write_bytes(bytes(len(LAYER.content)))
+    (key,) = stage.yard.stored.blobs()
+    stage.yard.stored.write(key, bytes(len(LAYER.content)))
     assert [damage async for damage in stage.yard.registry.scrub.run(lambda _size: None)]
     with pytest.raises(UploadUnknown):
         await stage.yard.complete("a", "gone", b"", LAYER.digest)

@@ -17,8 +17,8 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def flip_a_bit(server: RunningServer, content: bytes) -> None:
-    (path,) = [path for path in server.files_stored() if path.read_bytes() == content]
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    (key,) = [key for key in server.stored.blobs() if server.stored.read(key) == content]
+    server.stored.write(key, content[:-1] + bytes([content[-1] ^ 1]))
 
 
 def test_a_damaged_blob_is_gone_for_clients(server: RunningServer) -> None:

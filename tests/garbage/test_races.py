@@ -13,6 +13,7 @@ from registry.garbage import Collected, Windows
 from tests.garbage.conftest import Stage
 from tests.garbage.races import CONFIG, IMAGE, INDEX, LAYER, LONE, expect_whole, push_image
 from tests.garbage.yard import DAY, HOUR, SECOND, SETTLE, HandClock, Yard
+from tests.places import only_on
 
 pytestmark = pytest.mark.anyio
 
@@ -177,6 +178,7 @@ async def test_r5_memory_of_leases_answers_nothing(stage: Stage) -> None:
         await stage.yard.head("a", LAYER)
 
 
+@only_on("files", "only they have links")
 async def test_r6_no_copy_depends_on_another(stage: Stage) -> None:
     """R6: there are no links between copies: one file, a right for each repository, and the last one counts."""
     await push_image(stage.yard, "a")

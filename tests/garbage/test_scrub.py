@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -15,6 +15,7 @@ from registry.scrub import Broken, Damage, Step, find_pause
 from storage.blobstore import ForeignStore
 from tests.garbage.turns import Side, Turns
 from tests.garbage.yard import DAY, SECOND, HandClock, Yard
+from tests.places import only_on
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 
 pytestmark = pytest.mark.anyio
@@ -53,11 +54,6 @@ def key_of(yard: Yard, blob: Content) -> str:
     return str(yard.rows("SELECT storage_key FROM blob WHERE digest = ?", str(blob.digest))[0][0])
 
 
-def file_of(yard: Yard, blob: Content) -> Path:
-    key = key_of(yard, blob)
-    return yard.folder / "blobs" / "data" / key[:2] / key
-
-
 def marks(yard: Yard) -> dict[str, tuple[int, int | None]]:
     """By the content of each blob: when it was scrubbed, and since when it is damaged."""
     known = {str(blob.digest): blob.content.decode()[:5] for blob in (CONFIG, LAYER, OTHER)}
@@ -75,29 +71,43 @@ async def scrub(yard: Yard) -> list[Damage]:
     return [damage async for damage in yard.registry.scrub.run(lambda _size: None)]
 
 
-def truncate(path: Path) -> None:
-    os.truncate(path, 3)
+def truncate(content: bytes) -> bytes:
+    return content[:3]
 
 
-def lengthen(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"\0")
+def lengthen(content: bytes) -> bytes:
+    return content + b"\0"
 
 
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+def flip(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
 
 
-def zero_fill(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
+def zero_fill(content: bytes) -> bytes:
+    return bytes(len(content))
 
 
-DAMAGES: list[tuple[Callable[[Path], None], str]] = [
-    (Path.unlink, "missing"),
+def lose(_content: bytes) -> None:
+    pass
+
+
+Harm: TypeAlias = Callable[[bytes], bytes | None]
+
+
+def spoil(yard: Yard, blob: Content, harm: Harm = flip) -> None:
+    """Have the store lose the blob, or have other bytes of it."""
+    key = key_of(yard, blob)
+    left = harm(yard.stored.read(key))
+    yard.stored.remove(key)
+    if left is not None:
+        yard.stored.write(key, left)
+
+
+DAMAGES: list[tuple[Harm, str]] = [
+    (lose, "missing"),
     (truncate, "truncated"),
     (lengthen, "truncated"),
-    (flip_a_bit, "changed"),
+    (flip, "changed"),
     (zero_fill, "changed"),
 ]
 
@@ -113,11 +123,9 @@ async def test_whole_blobs_are_noted(yard: Yard, clock: HandClock) -> None:
 
 
 @pytest.mark.parametrize(("harm", "problem"), DAMAGES)
-async def test_damage_is_found_and_told(
-    yard: Yard, clock: HandClock, harm: Callable[[Path], None], problem: str
-) -> None:
+async def test_damage_is_found_and_told(yard: Yard, clock: HandClock, harm: Harm, problem: str) -> None:
     """Damage is told with the tags that lead to it, each time; it is marked and written to the change log once."""
-    harm(file_of(yard, LAYER))
+    spoil(yard, LAYER, harm)
     expected = Damage(
         str(LAYER.digest), key_of(yard, LAYER), problem, (Broken(RepositoryName("a"), ("1", "2", "3")),), has_more=False
     )
@@ -132,9 +140,9 @@ async def test_damage_is_found_and_told(
 
 
 @pytest.mark.parametrize(("harm", "problem"), DAMAGES)
-async def test_damaged_blob_is_as_good_as_gone(yard: Yard, harm: Callable[[Path], None], problem: str) -> None:
+async def test_damaged_blob_is_as_good_as_gone(yard: Yard, harm: Harm, problem: str) -> None:
     """A damaged blob is not served and not mounted, and its next push repairs it: nothing of the damage is left."""
-    harm(file_of(yard, LAYER))
+    spoil(yard, LAYER, harm)
     damaged = key_of(yard, LAYER)
     assert [damage.problem for damage in await scrub(yard)] == [problem]
     assert len(await yard.check()) == 1
@@ -154,20 +162,18 @@ async def test_damaged_blob_is_as_good_as_gone(yard: Yard, harm: Callable[[Path]
 
 async def test_bytes_of_a_damaged_blob_stay_until_it_is_pushed(yard: Yard, clock: HandClock) -> None:
     """Somebody may want to save what is left: the collector leaves the damaged bytes of a blob that is named."""
-    path = file_of(yard, LAYER)
-    flip_a_bit(path)
+    spoil(yard, LAYER)
     await scrub(yard)
     clock.now += 30 * DAY
     await yard.collect()
-    assert path.exists()
+    assert yard.stored.read(key_of(yard, LAYER)) == flip(LAYER.content)
 
 
 async def test_blob_that_is_whole_again_is_served_again(yard: Yard) -> None:
     """A file that came back from a backup is whole: the next scrub takes the mark away, and says so."""
-    path = file_of(yard, LAYER)
-    flip_a_bit(path)
+    spoil(yard, LAYER)
     assert len(await scrub(yard)) == 1
-    path.write_bytes(LAYER.content)
+    yard.stored.write(key_of(yard, LAYER), LAYER.content)
     assert await scrub(yard) == []
     assert await yard.read_blob("a", LAYER) == LAYER.content
     assert [one[1:3] for one in await told(yard)] == [
@@ -185,29 +191,29 @@ async def test_what_is_broken_is_what_can_be_seen(yard: Yard) -> None:
     await yard.delete_repository("gone")
     await yard.untag("a", "2")
     await yard.delete_manifest("a", OUTER.digest)
-    flip_a_bit(file_of(yard, LAYER))
-    (damage,) = await scrub(yard)
-    assert [(one.repository.value, one.tags) for one in damage.broken] == [("a", ("1",)), ("untagged", ())]
-    assert damage.describe() == "a:1"
+    spoil(yard, LAYER)
+    (found,) = await scrub(yard)
+    assert [(one.repository.value, one.tags) for one in found.broken] == [("a", ("1",)), ("untagged", ())]
+    assert found.describe() == "a:1"
 
 
 async def test_blob_that_nothing_names_breaks_nothing(yard: Yard) -> None:
     """Damage to a blob that no manifest names breaks the repository's copy of it, and no tag."""
-    file_of(yard, OTHER).unlink()
-    (damage,) = await scrub(yard)
-    assert [(one.repository.value, one.tags) for one in damage.broken] == [("b", ())]
-    assert damage.describe() == "b"
+    spoil(yard, OTHER, lose)
+    (found,) = await scrub(yard)
+    assert [(one.repository.value, one.tags) for one in found.broken] == [("b", ())]
+    assert found.describe() == "b"
 
 
 async def test_list_of_what_is_broken_is_bounded(yard: Yard) -> None:
     """A layer below a thousand tags and more: the list says that it is not all."""
     for start in range(0, 1200, 100):
         await yard.push_manifest("a", IMAGE, also=[f"t{number:04}" for number in range(start, start + 100)])
-    flip_a_bit(file_of(yard, LAYER))
-    (damage,) = await scrub(yard)
-    assert damage.has_more
-    assert len(damage.broken[0].tags) == 1000
-    assert damage.describe().endswith("a:t0015, a:t0016 and 980 or more")
+    spoil(yard, LAYER)
+    (found,) = await scrub(yard)
+    assert found.has_more
+    assert len(found.broken[0].tags) == 1000
+    assert found.describe().endswith("a:t0015, a:t0016 and 980 or more")
 
 
 async def test_steps_begin_with_what_was_read_longest_ago(yard: Yard, clock: HandClock) -> None:
@@ -216,7 +222,7 @@ async def test_steps_begin_with_what_was_read_longest_ago(yard: Yard, clock: Han
     clock.now += SECOND
     fresh = make_blob("fresh")
     await yard.push_blob("a", fresh)
-    flip_a_bit(file_of(yard, LAYER))
+    spoil(yard, LAYER)
     steps = []
     for _ in range(4):
         clock.now += SECOND
@@ -238,7 +244,7 @@ async def test_background_rests_when_all_is_read(yard: Yard, clock: HandClock) -
 
 async def test_server_reads_its_blobs_again(yard: Yard) -> None:
     """It is one of the server's duties, as its twin, the auditor, is: nobody has to ask for it."""
-    flip_a_bit(file_of(yard, LAYER))
+    spoil(yard, LAYER)
     duties = {duty.name: duty.work for duty in yard.registry.list_duties()}
     pauses = [await duties["scrub"]() for _ in range(4)]
     assert pauses == [0.25, 0.25, 0.25, 60.0]
@@ -270,6 +276,7 @@ def test_pause_keeps_the_rate(read: int, took: int, rate: float, pause: float) -
     assert find_pause(read, took, rate) == pause
 
 
+@only_on("files", "they are on a volume")
 async def test_store_that_is_not_there_damages_nothing(yard: Yard) -> None:
     """Without its volume the store has lost every blob: that is told, and no blob is marked."""
     store = yard.folder / "blobs"
@@ -282,12 +289,13 @@ async def test_store_that_is_not_there_damages_nothing(yard: Yard) -> None:
     assert {mark[1] for mark in marks(yard).values()} == {None}
 
 
+@only_on("files", "the kernel's failures are theirs")
 @pytest.mark.parametrize(("number", "is_marked"), [(errno.EIO, True), (errno.EUCLEAN, True), (errno.ENOMEM, False)])
 async def test_blob_that_cannot_be_read(
     yard: Yard, clock: HandClock, monkeypatch: pytest.MonkeyPatch, number: int, is_marked: bool
 ) -> None:
     """What the disk has lost is damage; what cannot be read for another reason is told, and stays what it was."""
-    flip_a_bit(file_of(yard, CONFIG))
+    spoil(yard, CONFIG)
     assert len(await scrub(yard)) == 1
     first = clock.now
     clock.now += SECOND
@@ -307,7 +315,7 @@ async def test_blob_that_cannot_be_read(
 async def test_repair_while_it_is_read(yard: Yard) -> None:
     """A blob that was replaced, or removed, since its row was read is not told as damaged."""
     for blob in (CONFIG, LAYER, OTHER):
-        file_of(yard, blob).unlink()
+        spoil(yard, blob, lose)
     found = []
     async for damage in yard.registry.scrub.run(lambda _size: None):
         found.append(damage.digest)
@@ -326,7 +334,7 @@ async def test_push_beside_a_scrub(
     """Wherever a push or a scrub stops while the other runs: a push after the mark has replaced the damaged copy."""
     yard = await Yard(tmp_path, clock).open()
     await yard.push_blob("a", LAYER)
-    flip_a_bit(file_of(yard, LAYER))
+    spoil(yard, LAYER)
     turns = Turns()
     turns.rule(yard.registry, monkeypatch)
     sides: list[Side[Any]] = [await turns.begin(yard.push_blob("b", LAYER)), await turns.begin(scrub(yard))]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from registry.app import Registry
-from registry.config import Config
 from tests.api.conftest import _plain_logs, gate, gated  # noqa: F401 - fixtures
 from tests.api.content import Repository
 from tests.api.running import RunningServer, running
 from tests.cli.running import Outcome, entrepot
 from tests.history.moving import MovedClock, Past
+from tests.places import environment, make_config
 
 Command = Callable[..., Outcome]
 
@@ -42,7 +42,8 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     def run(repository: Repository, *arguments: str) -> Outcome:
         for name in [name for name in os.environ if name.startswith("ENTREPOT_")]:
             monkeypatch.delenv(name)
-        monkeypatch.setenv("ENTREPOT_DATA", str(repository.server.folder))
+        for name, value in environment(repository.server.folder).items():
+            monkeypatch.setenv(name, value)
         return entrepot(*arguments)
 
     return run
@@ -52,7 +53,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
 async def past(tmp_path: Path) -> AsyncIterator[Past]:
     """A client of a fresh registry with default settings."""
     clock = MovedClock()
-    registry = Registry(Config(data=tmp_path), clock=clock)
+    registry = Registry(make_config(tmp_path), clock=clock)
     await registry.start()
     yield Past(registry, clock)
     registry.close()
@@ -62,7 +63,7 @@ async def past(tmp_path: Path) -> AsyncIterator[Past]:
 async def sparse(tmp_path: Path) -> AsyncIterator[Past]:
     """As `past`, where anything may be absent from manifests."""
     clock = MovedClock()
-    registry = Registry(Config(data=tmp_path, sparse_manifests="accept"), clock=clock)
+    registry = Registry(make_config(tmp_path, sparse_manifests="accept"), clock=clock)
     await registry.start()
     yield Past(registry, clock)
     registry.close()

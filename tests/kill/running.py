@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.kill.client import Client, Unanswered, Unreachable
+from tests.places import environment
 from tests.waiting import wait_until
 
 PYTHON = Path(sys.executable)
@@ -22,10 +23,10 @@ class RunningServer:
     def __init__(self, arguments: Sequence[str], storage: Path, log: Path, **settings: str) -> None:
         self.port = _free_port()
         self.log = log
-        settings = {"ENTREPOT_DATA": str(storage), "ENTREPOT_PORT": str(self.port), **settings}
+        settings = {"ENTREPOT_PORT": str(self.port), **settings}
         with log.open("ab") as output:
             self.program = subprocess.Popen(
-                arguments, env=_environment(settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                arguments, env=_environment(storage, settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
 
     def wait_ready(self) -> bool:
@@ -71,15 +72,16 @@ def start(storage: Path, log: Path, **settings: str) -> RunningServer:
 
 def check(storage: Path) -> str:
     """Run `entrepot check` and return what it finds wrong: nothing when all is well."""
-    settings = {"ENTREPOT_DATA": str(storage)}
     command = [str(COMMAND), "check", "--json"]
-    done = subprocess.run(command, env=_environment(settings), capture_output=True, text=True, check=False, timeout=60)
+    settings = _environment(storage, {})
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False, timeout=60)
     return "" if done.returncode == 0 else f"entrepot check: {done.returncode} {done.stdout}{done.stderr}"
 
 
-def _environment(settings: dict[str, str]) -> dict[str, str]:
+def _environment(storage: Path, settings: dict[str, str]) -> dict[str, str]:
+    place = environment(storage)  # first: it may start a server, whose credentials all that follow inherit
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
-    return inherited | settings
+    return inherited | place | settings
 
 
 def _free_port() -> int:

@@ -13,9 +13,9 @@ PUSHERS = 3
 ROUNDS = 2
 
 
-def run(port: int, history: History) -> None:
+def run(port: int, history: History, connect: Callable[[int], Client] = Client) -> None:
     """Push until all is done or the server is gone. Raises Refused when the server refuses anything."""
-    threads = [_Thread(partial(_push_all, port, history, seed)) for seed in range(PUSHERS)]
+    threads = [_Thread(partial(_push_all, connect(port), history, seed)) for seed in range(PUSHERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -42,8 +42,8 @@ class _Thread(threading.Thread):
             self.error = error
 
 
-def _push_all(port: int, history: History, seed: int) -> None:
-    with Client(port) as client:
+def _push_all(client: Client, history: History, seed: int) -> None:
+    with client:
         for number in range(ROUNDS):
             _push(client, history, seed, number)
 

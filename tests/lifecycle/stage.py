@@ -1,25 +1,25 @@
 """Repositories with policies in a real database, under a clock that tests set."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
-
-from registry.identity import Actor, Deed, milliseconds_now
+from registry.identity import Actor, Deed
 from registry.lifecycle.settings import RepositorySettings
 from registry.metadata import blobs, manifests, pulls, repositories, schema, tags
 from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Row, Transaction, Value
-from registry.metadata.sqlite import SqliteDatabase, SqliteTransaction
 from registry.oci.manifest import parse_manifest
 from registry.oci.names import RepositoryName, Tag
 from registry.policies import Policies
 from registry.runs import Runs
 from storage.digest import Digest
 from tests.lifecycle.notation import NOW, ago, rule_fields
+from tests.places import open_database
 from tests.scenarios.images import Content, make_blob, make_image
 
 NAME = RepositoryName("a")
@@ -80,10 +80,10 @@ def _blobs(content: Content) -> list[dict[str, Any]]:
 class Stage:
     """`now` is what the clock shows."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.now = NOW
-        self.database = SqliteDatabase(path)
+        self.database = open_database(folder)
         self.policies = Policies(self.database, self.clock, is_strict=False, brake_percent=50, undelete_days=7)
         self.runs = self.open_runs(self.database)
         self.advances: Advances = []
@@ -102,12 +102,17 @@ class Stage:
 
         def advance(done: int, _total: int) -> None:
             if done == behind:
-                with closing(apsw.Connection(str(self.path))) as other:
-                    other.pragma("foreign_keys", 1)
-                    with other:
-                        work(SqliteTransaction(other, milliseconds_now))
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(asyncio.run, self._write_elsewhere(work)).result()
 
         return advance
+
+    async def _write_elsewhere(self, work: Callable[[Transaction], object]) -> None:
+        other = open_database(self.folder)
+        try:
+            await other.write(work)
+        finally:
+            other.close()
 
     async def push(self, content: Content, days: float, *names: str) -> int:
         return await self.database.write(lambda tx: put(tx, content, ago(days), *names))
@@ -143,7 +148,7 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(folder: Path) -> AsyncIterator[Stage]:
-    stage = Stage(folder / "entrepot.db")
+    stage = Stage(folder)
 
     def prepare(tx: Transaction) -> None:
         schema.migrate(tx)

@@ -8,9 +8,9 @@ import pytest
 from registry.identity import Deed
 from registry.metadata import runs
 from registry.metadata.runs import Status
-from registry.metadata.sqlite import SqliteDatabase
 from tests.lifecycle.notation import NOW
 from tests.lifecycle.stage import NAME, OPERATOR, PUSHER, Stage, protect
+from tests.places import open_database
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +69,7 @@ async def test_two_runs_at_once(stage: Stage) -> None:
     await stage.push_many(300)
     await stage.set_policy("ANY1 P3")
     await stage.database.write(lambda tx: protect(tx, "", brake_percent="100"))
-    other = SqliteDatabase(stage.path)
+    other = open_database(stage.folder)
     try:
         ended = await asyncio.gather(
             stage.runs.run(NAME, OPERATOR, stage.advance),
@@ -93,7 +93,7 @@ async def test_run_beside_an_apply(stage: Stage) -> None:
     assert stopped.status is Status.STOPPED
 
     async def run_elsewhere() -> None:
-        other = SqliteDatabase(stage.path)
+        other = open_database(stage.folder)
         try:
             await stage.open_runs(other).run(NAME, PUSHER, stage.advance)
         finally:

@@ -7,16 +7,18 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.metadata import manifests, repositories, schema, tags
 from registry.metadata.database import Database, Transaction
 from registry.metadata.manifests import ListedManifest
-from registry.metadata.sqlite import SqliteDatabase
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
+from tests.metadata.databases import KINDS, open_empty
 from tests.metadata.rows import DEED, insert_blob, insert_manifest, insert_repository
+from tests.places import DatabaseKind
 from tests.scenarios.images import Content, make_blob, make_image
 
 NAMES = st.text("a0._-B", min_size=1, max_size=4) | st.sampled_from(
@@ -42,9 +44,10 @@ async def list_pages(database: Database, in_order: list[str], limit: int) -> Asy
         last = names[-1]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=25)
 @given(st.sets(NAMES, max_size=30), st.integers(1, 7))
-def test_no_page_loses_or_repeats_a_name(names: set[str], limit: int) -> None:
+def test_no_page_loses_or_repeats_a_name(kind: DatabaseKind, names: set[str], limit: int) -> None:
     """The pages of a list, one after the other, are all names once, in byte order, prefixes of others included."""
 
     def fill(tx: Transaction) -> None:
@@ -56,7 +59,7 @@ def test_no_page_loses_or_repeats_a_name(names: set[str], limit: int) -> None:
                 tags.set_tag(tx, 1, Tag(tag), "sha256:0", manifest_id, DEED)
 
     async def list_all(folder: str) -> list[str]:
-        database = SqliteDatabase(Path(folder) / "entrepot.db")
+        database = open_empty(kind, Path(folder))
         await database.write(fill)
         in_order = sorted(names, key=str.encode)
         found = [name async for page in list_pages(database, in_order, limit) for name in page]
@@ -68,9 +71,12 @@ def test_no_page_loses_or_repeats_a_name(names: set[str], limit: int) -> None:
         asyncio.run(list_all(folder))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 40), st.sets(st.integers(0, 39)), st.sampled_from([None, "application/vnd.even"]))
-def test_referrers_are_read_in_order(count: int, deleted: set[int], artifact_type: str | None) -> None:
+def test_referrers_are_read_in_order(
+    kind: DatabaseKind, count: int, deleted: set[int], artifact_type: str | None
+) -> None:
     """The referrers of a subject come once each, by digest, from any of them on, filtered and without deleted ones."""
     referrers = [
         make_image(CONFIG, subject=SUBJECT, artifactType=f"application/vnd.{'odd' if number % 2 else 'even'}", n=number)
@@ -96,7 +102,7 @@ def test_referrers_are_read_in_order(count: int, deleted: set[int], artifact_typ
         assert list(manifests.list_referrers(tx, RepositoryName("a"), Digest.of(b"other"), None, "")) == []
 
     async def run(folder: str) -> None:
-        database = SqliteDatabase(Path(folder) / "entrepot.db")
+        database = open_empty(kind, Path(folder))
         await database.write(work)
         database.close()
 
@@ -104,9 +110,12 @@ def test_referrers_are_read_in_order(count: int, deleted: set[int], artifact_typ
         asyncio.run(run(folder))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 20), st.sets(st.integers(0, 19)), st.sets(st.integers(0, 19)), st.integers(1, 7))
-def test_manifests_are_listed_in_pages(count: int, deleted: set[int], tagged: set[int], limit: int) -> None:
+def test_manifests_are_listed_in_pages(
+    kind: DatabaseKind, count: int, deleted: set[int], tagged: set[int], limit: int
+) -> None:
     """The pages, one after the other, are the repository's manifests once, by digest, each with its tags and blobs."""
     layers = [make_blob(f"layer {number}") for number in range(count)]
     images = [make_image(CONFIG, [CONFIG, layer]) for layer in layers]
@@ -133,7 +142,7 @@ def test_manifests_are_listed_in_pages(count: int, deleted: set[int], tagged: se
             assert [(each.digest, each.tags, each.blob_bytes) for each in found] == list(map(show, numbers))
 
     async def run(folder: str) -> None:
-        database = SqliteDatabase(Path(folder) / "entrepot.db")
+        database = open_empty(kind, Path(folder))
         await database.write(work)
         database.close()
 

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from registry import pulls
 from registry.errors import StorageFull
 from registry.metadata.database import Database, Transaction
+from registry.metadata.sqlite import SqliteDatabase
 from registry.pulls import Pulls
 from tests.access.clock import SetClock
 from tests.metadata.rows import insert_manifest, insert_repository, rows
@@ -87,12 +88,13 @@ async def test_a_manifest_that_was_removed_has_no_pulls(database: Database, mani
     assert await rows(database, "SELECT manifest_id, at FROM pull") == [(manifest_id, clock.now)]
 
 
-async def test_a_full_disk_only_delays(database: Database, manifest_id: int) -> None:
+async def test_a_full_disk_only_delays(embedded: SqliteDatabase) -> None:
     """What could not be written is written when there is room, the latest instant of each pair."""
-    noted = Pulls(database, clock := SetClock())
+    manifest_id = await embedded.write(lambda tx: insert_manifest(tx, insert_repository(tx), "image"))
+    noted = Pulls(embedded, clock := SetClock())
     noted.note(manifest_id, "x" * 100_000)
-    pages = (await rows(database, "PRAGMA page_count"))[0][0]
-    await database.write(lambda tx: tx.run(f"PRAGMA max_page_count = {pages}"))
+    pages = (await rows(embedded, "PRAGMA page_count"))[0][0]
+    await embedded.write(lambda tx: tx.run(f"PRAGMA max_page_count = {pages}"))
     with pytest.raises(StorageFull):
         await noted.flush()
     clock.now += 1
@@ -100,10 +102,10 @@ async def test_a_full_disk_only_delays(database: Database, manifest_id: int) -> 
         noted.note(manifest_id, name)
     with pytest.raises(StorageFull):
         await noted.end()
-    assert await written(database) == {}
-    await database.write(lambda tx: tx.run("PRAGMA max_page_count = 1000000"))
+    assert await written(embedded) == {}
+    await embedded.write(lambda tx: tx.run("PRAGMA max_page_count = 1000000"))
     await noted.flush()
-    assert await written(database) == {"alice": clock.now, "x" * 100_000: clock.now}
+    assert await written(embedded) == {"alice": clock.now, "x" * 100_000: clock.now}
 
 
 async def test_too_many_are_counted(database: Database, manifest_id: int) -> None:

@@ -1,5 +1,6 @@
 """Migrations: from nothing to today's schema, once; and a schema from the future is left alone."""
 
+import asyncio
 from importlib import resources
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 from registry.errors import Unavailable
 from registry.metadata import schema
 from registry.metadata.database import Database, Transaction
+from registry.metadata.postgres import PostgresDatabase
 from registry.metadata.sqlite import SqliteDatabase
+from tests.metadata.databases import open_empty
 from tests.metadata.rows import rows
+from tests.places import DatabaseKind
 
 pytestmark = pytest.mark.anyio
 
@@ -38,43 +42,115 @@ TABLES = {
 }
 
 
-@pytest.fixture
-async def empty(tmp_path: Path) -> Database:
-    return SqliteDatabase(tmp_path / "empty.db")
+async def tables(database: Database) -> set[str]:
+    sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    if database.is_shared:
+        sql = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+    return {row[0] for row in await rows(database, sql)}
+
+
+async def describe(database: Database) -> object:
+    """Whatever the database knows of its own schema."""
+    if database.is_shared:
+        return sorted(await rows(database, f"{COLUMNS} UNION ALL SELECT 1, indexname, indexdef FROM pg_indexes"))
+    return await rows(database, "SELECT name, sql FROM sqlite_master ORDER BY name")
+
+
+COLUMNS = (
+    "SELECT 0, CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns"
+    " WHERE table_schema = current_schema()"
+)
 
 
 async def test_schema_from_nothing(empty: Database) -> None:
-    """An empty database gets every table, all of them strict, and remembers each migration."""
+    """An empty database gets every table, and remembers each migration."""
     newest = await empty.write(schema.migrate)
-    tables = await rows(
-        empty, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'"
-    )
-    assert {name for name, _ in tables} == TABLES | {"migration"}
-    assert {strict for _, strict in tables} == {1}
+    assert await tables(empty) == TABLES | {"migration"}
     assert [row[0] for row in await rows(empty, "SELECT number FROM migration ORDER BY number")] == list(
         range(1, newest + 1)
     )
-    empty.close()
+
+
+async def test_tables_are_strict(embedded: SqliteDatabase) -> None:
+    """SQLite would take a text for a number otherwise."""
+    found = await rows(
+        embedded, "SELECT DISTINCT strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'"
+    )
+    assert found == [(1,)]
+
+
+async def test_both_kinds_have_the_same_columns(embedded: SqliteDatabase, served: PostgresDatabase) -> None:
+    """Table by table, column by column: what it is called, of which type it is, and whether it may be NULL."""
+    types = {"INTEGER": "bigint", "TEXT": "text", "BLOB": "bytea"}
+    expected = await rows(
+        embedded,
+        'SELECT m.name, c.name, c.type, c."notnull" = 1 OR c.pk > 0, c.dflt_value FROM sqlite_master AS m,'
+        " pragma_table_info(m.name) AS c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%'",
+    )
+    found = await rows(
+        served,
+        "SELECT table_name, column_name, data_type, is_nullable = 'NO', column_default"
+        " FROM information_schema.columns WHERE table_schema = current_schema()",
+    )
+    assert {(table, column, kind, bool(is_needed)) for table, column, kind, is_needed, _ in found} == {
+        (table, column, types[kind], bool(is_needed)) for table, column, kind, is_needed, _ in expected
+    }
+    plain = {(table, column): value and value.partition("::")[0] for table, column, _, _, value in found}
+    assert plain == {(table, column): value for table, column, _, _, value in expected}
+
+
+async def test_texts_are_in_byte_order(served: PostgresDatabase) -> None:
+    """Each column with text has the collation C, whatever the cluster's is."""
+    found = await rows(
+        served,
+        "SELECT DISTINCT data_type, collation_name FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND (data_type = 'text' OR collation_name IS NOT NULL)",
+    )
+    assert found == [("text", "C")]
+
+
+async def test_both_kinds_have_the_same_indexes(embedded: SqliteDatabase, served: PostgresDatabase) -> None:
+    """Those that were made by name are there on both, each on the same table."""
+    expected = await rows(
+        embedded, "SELECT tbl_name, name FROM sqlite_master WHERE type = 'index' AND name NOT LIKE 'sqlite_%'"
+    )
+    found = await rows(served, "SELECT tablename, indexname FROM pg_indexes WHERE schemaname = current_schema()")
+    assert set(expected) <= set(found)
+    made = {name for _, name in found} - {name for _, name in expected}
+    assert {name.rpartition("_")[2] for name in made} == {"pkey", "key"}
 
 
 async def test_migration_is_done_once(database: Database) -> None:
     """A second start changes nothing."""
-    before = await rows(database, "SELECT name, sql FROM sqlite_master ORDER BY name")
+    before = await describe(database)
     done = await rows(database, "SELECT * FROM migration")
     assert await database.write(schema.migrate) == await database.write(schema.migrate) == len(done)
-    assert await rows(database, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
+    assert await describe(database) == before
     assert await rows(database, "SELECT * FROM migration") == done
 
 
-async def test_access_keeps_the_change_log(empty: Database) -> None:
-    """Migration 2 makes the change log anew: with every row, and the numbers go on where they stood."""
+async def test_servers_that_start_at_once_migrate_once(kind: DatabaseKind, tmp_path: Path) -> None:
+    """Of several that find an empty database one migrates, and the others find it done."""
+    first = open_empty(kind, tmp_path)
+    found = await asyncio.gather(*(first.write(schema.migrate) for _ in range(5)))
+    assert len(set(found)) == 1
+    assert len(await rows(first, "SELECT * FROM migration")) == found[0]
+    first.close()
+
+
+async def test_access_keeps_the_change_log(tmp_path: Path) -> None:
+    """Migration 2 makes the change log anew: with every row, and the numbers go on where they stood.
+
+    On SQLite alone: no registry was on PostgreSQL before migration 4.
+    """
+    empty = open_empty("sqlite", tmp_path)
     first = (resources.files("registry.metadata") / "migrations" / "0001_initial.sql").read_text("utf-8")
     change = (
         "(at, actor, address, request_id, action, repository_id, repository) VALUES (5, 'ada', '', 'r', 'x', 7, 'a')"
     )
 
     def work(tx: Transaction) -> None:
-        tx.run("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
+        schema._define(tx, "CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
         for statement in schema._statements(first):
             tx.run(statement)
         tx.run("INSERT INTO migration VALUES (1, '0001_initial.sql')")
@@ -92,34 +168,57 @@ async def test_access_keeps_the_change_log(empty: Database) -> None:
 
 async def test_newer_schema_is_refused(database: Database) -> None:
     """A database that a later version has migrated is refused and left as it is."""
-    await database.write(lambda tx: tx.run("INSERT INTO migration (number, name) VALUES (9999, 'future')"))
+    await database.write(lambda tx: tx.run("INSERT INTO migration (number, name) VALUES (9999, '9999_future.sql')"))
     for work in (schema.migrate, schema.find_instance):
         with pytest.raises(Unavailable, match="9999"):
             await database.write(work)
     assert await rows(database, "SELECT max(number) FROM migration") == [(9999,)]
 
 
+async def test_schema_that_only_has_more_is_served_beside_newer_servers(database: Database) -> None:
+    """Where servers of two versions may run, one goes on with a schema to which a later one has only added."""
+
+    def add(tx: Transaction) -> None:
+        name = f"9999_future.sql{schema._ADDITIVE}"
+        tx.run("INSERT INTO migration (number, name) VALUES (9999, :name)", name=name)
+
+    await database.write(add)
+    if not database.is_shared:
+        with pytest.raises(Unavailable, match="9999"):
+            await database.write(schema.migrate)
+        return
+    assert await database.write(schema.migrate) == 9999
+    assert await database.read(schema.find_instance) is None
+    await database.write(lambda tx: tx.run("INSERT INTO migration (number, name) VALUES (10000, '10000_other.sql')"))
+    with pytest.raises(Unavailable, match="10000"):
+        await database.write(schema.migrate)
+
+
+def test_additive_migrations_are_recorded_as_such() -> None:
+    """The first line of a migration says that it only adds, and its row tells so to older servers."""
+    assert schema._record("1.sql", "-- additive\nCREATE TABLE a;").endswith(schema._ADDITIVE)
+    assert schema._record("1.sql", "-- It is not.\n-- additive\nCREATE TABLE a;") == "1.sql"
+
+
 async def test_database_of_another_program_is_left_alone(empty: Database) -> None:
     """A database with tables, none of them the registry's, is refused before anything is written to it."""
-    await empty.write(lambda tx: tx.run("CREATE TABLE theirs (x TEXT) STRICT"))
+    await empty.write(lambda tx: schema._define(tx, "CREATE TABLE theirs (x TEXT) STRICT"))
     with pytest.raises(Unavailable, match="another program"):
         await empty.write(schema.migrate)
-    assert await rows(empty, "SELECT name FROM sqlite_master") == [("theirs",)]
-    empty.close()
+    assert await tables(empty) == {"theirs"}
 
 
 async def test_failing_migration_leaves_nothing(empty: Database) -> None:
     """A migration that fails half-way is undone as a whole."""
 
     def stand_in_the_way(tx: Transaction) -> None:
-        tx.run("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
-        tx.run("CREATE TABLE manifest (surprise TEXT) STRICT")
+        schema._define(tx, "CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
+        schema._define(tx, "CREATE TABLE manifest (surprise TEXT) STRICT")
 
     await empty.write(stand_in_the_way)
     with pytest.raises(Exception, match="already exists"):
         await empty.write(schema.migrate)
-    assert await rows(empty, "SELECT name FROM sqlite_master ORDER BY name") == [("manifest",), ("migration",)]
-    empty.close()
+    assert await tables(empty) == {"manifest", "migration"}
 
 
 async def test_instance_is_kept(database: Database) -> None:
@@ -128,15 +227,14 @@ async def test_instance_is_kept(database: Database) -> None:
     assert await database.write(lambda tx: schema.get_or_make_instance(tx, "first", "000000000001", 1)) == "first"
     assert await database.write(lambda tx: schema.get_or_make_instance(tx, "second", "000000000002", 2)) == "first"
     assert await database.read(schema.find_instance) == "first"
-    assert await rows(database, "SELECT * FROM registry") == [
-        (1, "first", "000000000001", 1, 0, 0, 0, None, 0, None, 0)
-    ]
+    found = await rows(database, "SELECT one, instance, registry_id, created_at FROM registry")
+    assert found == [(1, "first", "000000000001", 1)]
 
 
 async def test_commands_do_not_migrate(empty: Database) -> None:
     """A command that only reads finds no registry in an empty database, and says what an old schema needs."""
     assert await empty.read(schema.find_instance) is None
-    assert await rows(empty, "SELECT name FROM sqlite_master") == []
+    assert await tables(empty) == set()
 
     def forget_a_migration(tx: Transaction) -> None:
         schema.migrate(tx)
@@ -145,4 +243,3 @@ async def test_commands_do_not_migrate(empty: Database) -> None:
     await empty.write(forget_a_migration)
     with pytest.raises(Unavailable, match="start its server once"):
         await empty.read(schema.find_instance)
-    empty.close()

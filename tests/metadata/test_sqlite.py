@@ -19,10 +19,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def numbers(database: SqliteDatabase) -> SqliteDatabase:
+async def numbers(embedded: SqliteDatabase) -> SqliteDatabase:
     """A database with a table for one number a row."""
-    await database.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
-    return database
+    await embedded.write(lambda tx: tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY, many BLOB) STRICT"))
+    return embedded
 
 
 def insert(number: int) -> Callable[[Transaction], int]:
@@ -198,10 +198,10 @@ async def test_cancelled_write_keeps_its_failure_to_itself(numbers: SqliteDataba
 
 
 @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
-async def test_pragmas_are_set(database: SqliteDatabase, pragma: str, value: object) -> None:
+async def test_pragmas_are_set(embedded: SqliteDatabase, pragma: str, value: object) -> None:
     """Both connections have what durability and foreign keys need; SQLite says nothing when it ignores one."""
-    assert await rows(database, f"PRAGMA {pragma}") == [(value,)]
-    assert await database.write(lambda tx: tx.run(f"PRAGMA {pragma}")) == [(value,)]
+    assert await rows(embedded, f"PRAGMA {pragma}") == [(value,)]
+    assert await embedded.write(lambda tx: tx.run(f"PRAGMA {pragma}")) == [(value,)]
 
 
 async def test_readers_see_what_is_committed(numbers: SqliteDatabase) -> None:

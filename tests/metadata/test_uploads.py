@@ -91,9 +91,9 @@ async def test_only_the_last_writer_records(database: Database) -> None:
 async def test_removed_session_is_unknown(database: Database) -> None:
     """After its end there is no session, for anybody."""
     claimed = await claim(database, "first")
-    assert await database.read(partial(uploads.is_open, session=claimed))
+    assert await database.read(partial(uploads.is_writer, session=claimed))
     await database.write(partial(uploads.remove, session=claimed))
-    assert not await database.read(partial(uploads.is_open, session=claimed))
+    assert not await database.read(partial(uploads.is_writer, session=claimed))
     with pytest.raises(UploadUnknown):
         await claim(database, "second")
     with pytest.raises(ChunkOutOfOrder):

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from registry.access.grants import EVERYTHING, Permission
 from registry.app import Registry
-from registry.config import Config
 from registry.identity import Actor
 from registry.manifests import ManifestPush
 from registry.oci.names import Reference, RepositoryName, Tag
@@ -13,6 +13,8 @@ from registry.oci.preconditions import NO_PRECONDITIONS
 from registry.uploads import Chunk
 from storage.blobstore import ByteRange
 from storage.digest import Digest
+from storage.killpoints import Reach, pass_by
+from tests.places import Place, make_config
 from tests.scenarios.images import Content
 
 SOMEBODY = Actor("somebody", "127.0.0.1", "a request")
@@ -100,7 +102,10 @@ async def pieces(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-async def open_registry(folder: Path, **settings: object) -> Registry:
-    registry = Registry(Config.model_validate({"data": folder, **settings}))
+async def open_registry(
+    folder: Path, place: Place | None = None, *, reach: Reach = pass_by, **settings: Any
+) -> Registry:
+    """On the place under test unless another one is given."""
+    registry = Registry(make_config(folder, place, **settings), reach=reach)
     await registry.start()
     return registry

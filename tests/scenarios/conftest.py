@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import Place, places_to_try
 from tests.scenarios.client import Client, open_registry
 
 
@@ -13,8 +14,15 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(params=places_to_try(), ids=str)
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each scenario is played on every pair of a database and a store."""
+    chosen: Place = request.param
+    return chosen
+
+
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    registry = await open_registry(tmp_path)
+async def client(tmp_path: Path, place: Place) -> AsyncIterator[Client]:
+    registry = await open_registry(tmp_path, place)
     yield Client(registry)
     registry.close()

@@ -8,6 +8,7 @@ from registry.errors import BlobUnknown, InUse, ManifestBlobUnknown, ManifestInv
 from registry.manifests import ManifestPush
 from registry.oci.media_types import DOCKER_MANIFEST
 from registry.oci.names import RepositoryName, Tag
+from tests.places import Place
 from tests.scenarios.client import ANYTHING, SOMEBODY, Client, open_registry
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 
@@ -118,9 +119,9 @@ async def test_type_of_a_manifest_never_flips(client: Client) -> None:
 
 
 @pytest.mark.parametrize("first", ["index", "accept"])
-async def test_late_content_is_held(tmp_path: Path, first: str) -> None:
+async def test_late_content_is_held(tmp_path: Path, place: Place, first: str) -> None:
     """What comes after the manifest that names it is held from then on, as if it had come before."""
-    sparse = Client(await open_registry(tmp_path, sparse_manifests=first))
+    sparse = Client(await open_registry(tmp_path, place, sparse_manifests=first))
     late = [CONFIG, LAYER, IMAGE] if first == "accept" else [IMAGE]
     for blob in (CONFIG, LAYER):
         if blob not in late:
@@ -133,15 +134,15 @@ async def test_late_content_is_held(tmp_path: Path, first: str) -> None:
     else:
         await sparse.push_manifest("a", IMAGE)
     sparse.registry.close()
-    client = Client(await open_registry(tmp_path))
+    client = Client(await open_registry(tmp_path, place))
     for content, parent in ((LAYER, IMAGE), (CONFIG, IMAGE), (IMAGE, INDEX)):
         await refused(client, content, parent)
     client.registry.close()
 
 
-async def test_sparse_registry_lets_go(tmp_path: Path) -> None:
+async def test_sparse_registry_lets_go(tmp_path: Path, place: Place) -> None:
     """Where anything may be absent, anything can be deleted, and come back."""
-    client = Client(await open_registry(tmp_path, sparse_manifests="accept"))
+    client = Client(await open_registry(tmp_path, place, sparse_manifests="accept"))
     await push_all(client)
     for content in (CONFIG, LAYER, IMAGE):
         await delete(client, content)

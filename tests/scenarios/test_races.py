@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from registry.app import Registry
-from registry.config import Config
 from registry.errors import ChunkOutOfOrder, ManifestBlobUnknown, Unavailable, UploadUnknown
 from registry.oci.names import RepositoryName, Tag
 from registry.uploads import Chunk
 from tests.metadata.held_writer import WAIT, HeldWriter
-from tests.scenarios.client import SOMEBODY, Client, pieces
+from tests.places import Place
+from tests.scenarios.client import SOMEBODY, Client, open_registry, pieces
 from tests.scenarios.images import make_blob, make_image
+from tests.stored import open_stored, read_rows
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ class Meeting:
 
 
 @pytest.mark.parametrize("number", [2, 8])
-async def test_same_blob_from_many_at_once(tmp_path: Path, number: int) -> None:
+async def test_same_blob_from_many_at_once(tmp_path: Path, place: Place, number: int) -> None:
     """Pushes of one content that all see no copy yet all succeed, and one copy stays."""
     committed, all_committed = [], asyncio.Event()
 
@@ -55,8 +55,7 @@ async def test_same_blob_from_many_at_once(tmp_path: Path, number: int) -> None:
             if len(committed) == number:
                 all_committed.set()
 
-    registry = Registry(Config(data=tmp_path), reach=reach)
-    await registry.start()
+    registry = await open_registry(tmp_path, place, reach=reach)
     meeting = Meeting(number)
     pushes = asyncio.gather(
         *(
@@ -79,26 +78,28 @@ async def test_same_blob_from_many_at_once(tmp_path: Path, number: int) -> None:
     registry.close()
 
 
-async def test_second_copy_of_a_known_blob_is_not_kept(client: Client, tmp_path: Path) -> None:
+async def test_second_copy_of_a_known_blob_is_not_kept(client: Client) -> None:
     """A blob that is stored already is not stored again."""
     await client.push_blob("a", BLOB)
     await client.push_blob("b", BLOB, 5)
-    assert len([path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]) == 2  # the marker, the blob
+    stored = open_stored(client.registry.config)
+    assert (len(stored.blobs()), stored.uploads()) == (1, [])
 
 
 @pytest.mark.parametrize("damage", [b"", b"short"])
-async def test_damaged_blob_is_repaired_by_a_push(client: Client, tmp_path: Path, damage: bytes) -> None:
+async def test_damaged_blob_is_repaired_by_a_push(client: Client, damage: bytes) -> None:
     """A blob whose bytes are damaged is unknown to readers; the next push brings it back, in every repository."""
     await client.push_blob("a", BLOB)
     await client.mount("b", BLOB, "a")
-    (stored,) = (path for path in (tmp_path / "blobs/data").rglob("*") if path.is_file())
-    stored.write_bytes(damage)
+    stored = open_stored(client.registry.config)
+    (damaged,) = stored.blobs()
+    stored.write(damaged, damage)
     assert [line.split()[0] for line in await client.check()] == ["truncated"]
     await client.push_blob("b", BLOB)
     for name in ("a", "b"):
         assert await client.read_blob(name, BLOB) == BLOB.content
     assert await client.check() == []
-    assert not stored.exists()
+    assert damaged not in stored.blobs()
 
 
 async def test_two_writers_on_one_session(client: Client) -> None:
@@ -134,13 +135,12 @@ async def test_request_that_is_cut_off_lets_the_next_in(client: Client) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_push_that_is_cut_off_while_it_is_recorded(tmp_path: Path, times: int) -> None:
+async def test_push_that_is_cut_off_while_it_is_recorded(tmp_path: Path, place: Place, times: int) -> None:
     """A push that is cancelled while its row is being written is whole or not there; never a row without its bytes."""
     is_committed = asyncio.Event()
-    registry = Registry(
-        Config(data=tmp_path), reach=lambda point: is_committed.set() if point == "commit.done" else None
+    registry = await open_registry(
+        tmp_path, place, reach=lambda point: is_committed.set() if point == "commit.done" else None
     )
-    await registry.start()
     meeting = Meeting(1)
     push = asyncio.create_task(registry.uploads.push(A, BLOB.digest, Chunk(meeting.content()), SOMEBODY))
     await meeting.all_here()
@@ -163,8 +163,11 @@ async def test_push_that_is_cut_off_while_it_is_recorded(tmp_path: Path, times: 
     registry.close()
 
 
-async def test_session_whose_row_failed_takes_other_content(tmp_path: Path) -> None:
-    """A PUT whose blob was stored and not recorded leaves the session; what it gets next is what its digest names."""
+async def test_session_whose_row_failed_takes_other_content(tmp_path: Path, place: Place) -> None:
+    """A PUT whose blob was stored and not recorded leaves the session; what it gets next is what its digest names.
+
+    Or the session has ended, and the client begins a new one: an object that is made is never written to again.
+    """
     failures = ["commit.done"]
 
     def fail_once(point: str) -> None:
@@ -172,18 +175,22 @@ async def test_session_whose_row_failed_takes_other_content(tmp_path: Path) -> N
             failures.remove(point)
             raise OSError(errno.EIO, "the disk of the database")
 
-    registry = Registry(Config(data=tmp_path), reach=fail_once)
-    await registry.start()
+    registry = await open_registry(tmp_path, place, reach=fail_once)
     client, other = Client(registry), make_blob("x" * len(BLOB.content))
     assert len(other.content) == len(BLOB.content)
     session_id = await client.start("a")
     with pytest.raises(Unavailable):
         await client.complete("a", session_id, BLOB.content, BLOB.digest)
-    await client.complete("a", session_id, other.content, other.digest)
+    try:
+        await client.complete("a", session_id, other.content, other.digest)
+    except UploadUnknown:
+        assert place.store == "s3"
+        await client.push_blob("a", other)
     assert await client.read_blob("a", other) == other.content
     await client.push_blob("b", other)
     assert await client.read_blob("b", other) == other.content
-    assert await client.check() == []
+    reviewed = {row[0] for row in read_rows(registry.config, "SELECT key FROM review WHERE kind = 'upload'")}
+    assert {line.split()[-1] for line in await client.check()} <= (reviewed if place.store == "s3" else set())
     registry.close()
 
 
@@ -199,7 +206,9 @@ async def test_repository_deleted_under_an_upload(client: Client) -> None:
     with pytest.raises(UploadUnknown):
         await running
     assert await client.registry.repositories.list_names("", 10) == []
-    assert await client.check() == []
+    # An object store may have made a blob of it before it heard of the end: then the collector will look at that.
+    reviewed = {row[0] for row in read_rows(client.registry.config, "SELECT key FROM review WHERE kind = 'upload'")}
+    assert {line.split()[-1] for line in await client.check()} <= reviewed
 
 
 async def append(client: Client, session_id: str, chunk: Chunk) -> None:
@@ -218,8 +227,15 @@ async def test_delete_of_a_blob_against_a_push_that_names_it(client: Client, is_
         await asyncio.sleep(0)
     held.release()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    assert answers[0] is None or answers[0] == IMAGE.digest
-    assert isinstance(answers[1], ManifestBlobUnknown) if is_first else "part of" in str(answers[1])
+    deleted, pushed = answers if is_first else reversed(answers)
+    if client.registry.database.is_shared:  # nobody queues behind the writer that is held
+        is_first = deleted is None
+    if is_first:
+        assert deleted is None
+        assert isinstance(pushed, ManifestBlobUnknown)
+    else:
+        assert "part of" in str(deleted)
+        assert pushed == IMAGE.digest
 
 
 async def test_tag_that_is_moved_while_it_is_read(client: Client) -> None:

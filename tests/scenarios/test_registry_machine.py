@@ -6,9 +6,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from registry.errors import (
     BlobUnknown,
@@ -22,9 +30,11 @@ from registry.errors import (
 )
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
+from tests.places import EMBEDDED, Place, places_to_try
 from tests.scenarios.client import Client, open_registry
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 from tests.scenarios.model import RepositoryModel, SessionModel, named_by, subject_of
+from tests.stored import open_stored
 
 T = TypeVar("T")
 
@@ -50,8 +60,9 @@ manifests = st.sampled_from(MANIFESTS)
 class RegistryMachine(RuleBasedStateMachine):
     """Each rule does one thing, to the registry and to the model, and compares the answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
+        self.place = place
         self.runner = asyncio.Runner()
         self.folder = TemporaryDirectory()
         self.model: dict[str, RepositoryModel] = {}
@@ -62,7 +73,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @initialize(sparse=st.sampled_from(["refuse", "refuse", "index", "accept"]))
     def start(self, sparse: str) -> None:
         self.sparse = sparse
-        self.client = Client(self.run(open_registry(Path(self.folder.name), sparse_manifests=sparse)))
+        self.client = Client(self.run(open_registry(Path(self.folder.name), self.place, sparse_manifests=sparse)))
 
     @rule(name=names, blob=blobs, sizes=st.lists(st.integers(0, 9), max_size=2))
     def push_blob(self, name: str, blob: Content, sizes: list[int]) -> None:
@@ -260,7 +271,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 if not session.is_closed:
                     self.run(self.client.cancel(session.name, session.id))
             assert self.run(self.client.check()) == []
-            assert list((Path(self.folder.name) / "blobs" / "uploads").iterdir()) == []
+            assert open_stored(self.client.registry.config).uploads() == []
         finally:
             self.client.registry.close()
             self.runner.close()
@@ -305,11 +316,22 @@ def named_in(problem: RegistryError | None) -> set[str]:
     return set(problem.detail["manifests"]) if problem and isinstance(problem.detail, dict) else set()
 
 
-TestRegistryMachine = RegistryMachine.TestCase
-TestRegistryMachine.settings = settings(
-    max_examples=35,
-    stateful_step_count=35,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to make a failure smaller takes minutes: by hand, then
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@pytest.mark.timeout(600)
+def test_any_sequence(place: Place) -> None:
+    """The registry answers as the model does, whatever is done to both, and holds what the model holds."""
+
+    class Machine(RegistryMachine):
+        def __init__(self) -> None:
+            super().__init__(place)
+
+    is_alone = places_to_try() == (place,)
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=35 if place == EMBEDDED else 15 if is_alone else 5,
+            stateful_step_count=35,
+            deadline=None,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to make a failure smaller takes minutes: by hand
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

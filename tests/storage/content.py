@@ -1,5 +1,6 @@
 """Content for stores, and the shortest ways to bring it there and back."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
@@ -15,6 +16,16 @@ def make_content(size: int, seed: str = "content") -> bytes:
 async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
     for part in parts:
         yield part
+
+
+async def in_two(
+    first: bytes, is_writing: asyncio.Event, may_end: asyncio.Event, second: bytes
+) -> AsyncIterator[bytes]:
+    """The first part, and the second one when it may end."""
+    yield first
+    is_writing.set()
+    await may_end.wait()
+    yield second
 
 
 class ConnectionLostError(Exception):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.blobstore import BlobMissing, BlobStore, ByteRange, ForeignStore, StoreFull, UploadState
+from storage.blobstore import BlobMissing, BlobStore, ByteRange, ForeignStore, UploadState
 from storage.digest import ALGORITHMS, Digest
 from tests.storage.conftest import Driver
 from tests.storage.content import MIB, list_keys, make_content, pieces, read_blob, store_blob
@@ -172,23 +172,3 @@ async def test_digest_of_what_is_no_blob(blob_store: BlobStore, left_over: set[s
     for key in ("open", "absent"):
         with pytest.raises(BlobMissing):
             await blob_store.digest_stored(key, "sha256")
-
-
-async def test_without_room_only_additions_are_refused(blob_store: BlobStore, driver: Driver) -> None:
-    """A store that has no room but its reserve says so, refuses every byte, and does all the rest."""
-    await store_blob(blob_store, "key", b"abc")
-    upload = await blob_store.append(UploadState("upload", 0), pieces(b"begin"))
-    full = driver.connect_full()
-    with pytest.raises(StoreFull):
-        await full.probe()
-    for state in (upload, UploadState("new", 0)):
-        with pytest.raises(StoreFull):
-            await full.append(state, pieces(b"more"))
-    assert await full.append(upload, pieces()) == upload
-    assert await full.digest(upload, "sha256") == Digest.of(b"begin")
-    await full.commit(upload)
-    assert await read_blob(full, "upload", 5) == b"begin"
-    assert await full.digest_stored("key", "sha256") == Digest.of(b"abc")
-    await full.delete("key")
-    await full.abort(UploadState("new", 0))
-    assert await list_keys(blob_store) == {"upload"}

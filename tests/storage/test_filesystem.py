@@ -12,11 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from storage.blobstore import BlobMissing, ForeignStore, StoreFull, UploadMissing, UploadState
+from storage.blobstore import BlobMissing, ForeignStore, StoreFull, UploadBusy, UploadMissing, UploadState
 from storage.digest import Digest
 from storage.filesystem import FilesystemBlobStore
 from storage.reserve import require_room
-from tests.storage.content import MIB, ConnectionLostError, list_keys, make_content, pieces, read_blob, store_blob, torn
+from tests.storage.content import (
+    MIB,
+    ConnectionLostError,
+    in_two,
+    list_keys,
+    make_content,
+    pieces,
+    read_blob,
+    store_blob,
+    torn,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -156,6 +166,36 @@ async def test_errors_leave_nothing_open(store: FilesystemBlobStore) -> None:
     with pytest.raises(BlobMissing):
         await store.open("blob", 7)
     assert open_descriptors() == before
+
+
+async def test_second_writer_elsewhere_is_refused_while_the_first_writes(
+    store: FilesystemBlobStore, tmp_path: Path
+) -> None:
+    """Another process hears UploadBusy, too, and no byte is mixed."""
+    is_writing, may_end = asyncio.Event(), asyncio.Event()
+    content = in_two(b"first ", is_writing, may_end, b"writer")
+    first = asyncio.create_task(store.append(UploadState("key", 0), content))
+    await is_writing.wait()
+    second = FilesystemBlobStore(tmp_path / "blobs", threads=4)
+    with pytest.raises(UploadBusy):
+        await second.append(UploadState("key", 0), pieces(b"second"))
+    may_end.set()
+    upload = await first
+    assert await second.digest(upload, "sha256") == Digest.of(b"first writer")
+    await second.commit(upload)
+    assert await read_blob(second, "key", 12) == b"first writer"
+    second.close()
+
+
+async def test_upload_that_is_begun_again_takes_the_place_of_a_commit_that_no_row_followed(
+    store: FilesystemBlobStore,
+) -> None:
+    """What came last under a key is what is committed, also where another content of the same size was before."""
+    await store_blob(store, "key", b"before")
+    second = await store.append(UploadState("key", 0), pieces(b"behind"))
+    assert await store.digest(second, "sha256") == Digest.of(b"behind")
+    await store.commit(second)
+    assert await read_blob(store, "key", 6) == b"behind"
 
 
 @pytest.mark.parametrize("failing", [1, 2])
@@ -301,3 +341,24 @@ async def test_reserve_holds_within_one_append(tmp_path: Path) -> None:
         await store.append(upload, pieces(*[make_content(MIB)] * 512))
     assert (tmp_path / "blobs/uploads/key").stat().st_size == 5
     store.close()
+
+
+async def test_without_room_only_additions_are_refused(store: FilesystemBlobStore, tmp_path: Path) -> None:
+    """A store that has no room but its reserve says so, refuses every byte, and does all the rest."""
+    await store_blob(store, "key", b"abc")
+    upload = await store.append(UploadState("upload", 0), pieces(b"begin"))
+    full = FilesystemBlobStore(tmp_path / "blobs", reserve=1 << 62)
+    with pytest.raises(StoreFull):
+        await full.probe()
+    for state in (upload, UploadState("new", 0)):
+        with pytest.raises(StoreFull):
+            await full.append(state, pieces(b"more"))
+    assert await full.append(upload, pieces()) == upload
+    assert await full.digest(upload, "sha256") == Digest.of(b"begin")
+    await full.commit(upload)
+    assert await read_blob(full, "upload", 5) == b"begin"
+    assert await full.digest_stored("key", "sha256") == Digest.of(b"abc")
+    await full.delete("key")
+    await full.abort(UploadState("new", 0))
+    assert await list_keys(store) == {"upload"}
+    full.close()

@@ -8,7 +8,17 @@ import pytest
 from storage.blobstore import BlobStore, UploadBusy, UploadMissing, UploadState
 from storage.digest import ALGORITHMS, Digest
 from tests.storage.conftest import Driver
-from tests.storage.content import MIB, ConnectionLostError, list_keys, make_content, pieces, read_blob, store_blob, torn
+from tests.storage.content import (
+    MIB,
+    ConnectionLostError,
+    in_two,
+    list_keys,
+    make_content,
+    pieces,
+    read_blob,
+    store_blob,
+    torn,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +84,7 @@ async def test_commit_leaves_out_what_was_not_recorded(blob_store: BlobStore) ->
     recorded = await blob_store.append(UploadState("key", 0), pieces(b"kept"))
     await blob_store.append(recorded, pieces(b" and forgotten"))
     assert await blob_store.digest(recorded, "sha256") == Digest.of(b"kept")
-    await blob_store.commit(recorded)
+    await blob_store.commit(await blob_store.append(recorded, pieces(), is_last=True))
     assert await read_blob(blob_store, "key", 4) == b"kept"
 
 
@@ -104,29 +114,20 @@ async def test_appends_may_alternate_between_processes(blob_store: BlobStore, dr
     assert await read_blob(stores[2], "key", len(content)) == content
 
 
-@pytest.mark.parametrize("is_elsewhere", [False, True])
-async def test_second_writer_is_refused_while_the_first_writes(
-    blob_store: BlobStore, driver: Driver, is_elsewhere: bool
-) -> None:
+async def test_second_writer_is_refused_while_the_first_writes(blob_store: BlobStore) -> None:
     """Two appends to one upload at once: one goes on, the other hears UploadBusy, no byte is mixed."""
     is_writing, may_end = asyncio.Event(), asyncio.Event()
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield b"first "
-        is_writing.set()
-        await may_end.wait()
-        yield b"writer"
-
-    first = asyncio.create_task(blob_store.append(UploadState("key", 0), slow()))
+    first = asyncio.create_task(
+        blob_store.append(UploadState("key", 0), in_two(b"first ", is_writing, may_end, b"writer"))
+    )
     await is_writing.wait()
-    second = driver.connect() if is_elsewhere else blob_store
     with pytest.raises(UploadBusy):
-        await second.append(UploadState("key", 0), pieces(b"second"))
+        await blob_store.append(UploadState("key", 0), pieces(b"second"))
     may_end.set()
     upload = await first
     assert await blob_store.digest(upload, "sha256") == Digest.of(b"first writer")
-    await second.commit(upload)
-    assert await read_blob(second, "key", 12) == b"first writer"
+    await blob_store.commit(upload)
+    assert await read_blob(blob_store, "key", 12) == b"first writer"
 
 
 async def test_cancelled_writer_makes_room_for_the_next(blob_store: BlobStore) -> None:
@@ -178,17 +179,18 @@ async def test_commit_that_no_row_followed_can_go_on(blob_store: BlobStore, driv
     assert await read_blob(store, "key", 6) == b"abcdef"
 
 
-async def test_upload_that_is_begun_again_takes_the_place_of_a_commit_that_no_row_followed(
+async def test_upload_that_is_begun_again_after_a_commit_that_no_row_followed(
     blob_store: BlobStore, driver: Driver
 ) -> None:
-    """What came last under a key is what is committed, also where another content of the same size was before."""
-    first = await blob_store.append(UploadState("key", 0), pieces(b"before"))
-    await blob_store.commit(first)
+    """The same content that comes once more, in other pieces, is what is committed."""
+    content = make_content(6 * MIB)
+    await store_blob(blob_store, "key", content)
     store = driver.connect()
-    second = await store.append(UploadState("key", 0), pieces(b"behind"))
-    assert await store.digest(second, "sha256") == Digest.of(b"behind")
+    second = await store.append(UploadState("key", 0), pieces(content[:MIB]))
+    second = await store.append(second, pieces(content[MIB:]))
+    assert await store.digest(second, "sha256") == Digest.of(content)
     await store.commit(second)
-    assert await read_blob(store, "key", 6) == b"behind"
+    assert await read_blob(store, "key", len(content)) == content
 
 
 @pytest.mark.parametrize("stored", [b"", b"fewer"])

@@ -20,3 +20,6 @@ CREATE TABLE duty (
   term INTEGER NOT NULL DEFAULT 1,
   until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- When the servers last saw the registry's clock: what has leapt since is no clock to remove anything by.
+ALTER TABLE registry ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;

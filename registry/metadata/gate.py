@@ -1,0 +1,65 @@
+"""A database that refuses writes when its registry moves to another place: reads go on."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from registry.errors import Unavailable
+from registry.metadata import moves
+from registry.metadata.database import Database, Transaction
+
+T = TypeVar("T")
+
+
+class Moved(Unavailable):
+    """`place` is where the registry is, or will be in a moment: for operators, not for clients."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            "the registry is moving, or has moved: pulls go on here, everything else has to wait", is_public=True
+        )
+        self.place = place
+
+
+class Gate:
+    """The `database` of the registry at `place`. It is open until it is `armed`, for whoever moves registries."""
+
+    def __init__(self, database: Database, place: str) -> None:
+        self._database = database
+        self._place = place
+        self._is_armed = False
+        self.is_shared = database.is_shared
+        self.file_number = database.file_number
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        return self._database.clock
+
+    def arm(self) -> None:
+        """Look before each write from now on, in its own transaction: the schema is there."""
+        self._is_armed = True
+
+    def check(self, tx: Transaction) -> None:
+        """Raises Moved."""
+        place = moves.find(tx)
+        if place is not None and place != self._place:
+            raise Moved(place)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        return await self._database.read(work)
+
+    async def write(self, work: Callable[[Transaction], T], *, adds: bool = False) -> T:
+        """As every database's; raises Moved."""
+        if not self._is_armed:
+            return await self._database.write(work, adds=adds)
+
+        def guarded(tx: Transaction) -> T:
+            self.check(tx)
+            return work(tx)
+
+        return await self._database.write(guarded, adds=adds)
+
+    def checkpoint(self) -> None:
+        self._database.checkpoint()
+
+    def close(self) -> None:
+        self._database.close()

@@ -1,0 +1,73 @@
+"""Where images can come from: what every kind of source is made of."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from registry.oci import media_types
+from registry.oci.manifest import MOST_BYTES
+from storage.digest import Digest
+
+FindFile: TypeAlias = Callable[[Digest], Path]
+
+
+class Unreadable(Exception):
+    """One thing in the source is missing or no longer what it was; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A manifest that the source names itself, other than as a part of another one.
+
+    `media_type` where the source says it; `tags` that point to it.
+    """
+
+    digest: Digest
+    media_type: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRepository:
+    """`name` as the source has it, perhaps not one that a registry accepts. `roots`: the oldest first.
+
+    `find_file` says where the bytes of a digest are, or would be. `problems` were found while it was looked at.
+    """
+
+    name: str
+    roots: list[Root]
+    find_file: FindFile
+    problems: list[str] = field(default_factory=list)
+
+
+def read_manifest(find_file: FindFile, digest: Digest) -> bytes:
+    """The bytes of a manifest, hashed. Raises Unreadable."""
+    path = find_file(digest)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise Unreadable("the manifest is not in the source") from None
+    except OSError as problem:
+        raise Unreadable(f"the manifest cannot be read: {problem.strerror}") from None
+    if len(content) <= MOST_BYTES and Digest.of(content, digest.algorithm) != digest:
+        raise Unreadable("the manifest's bytes have another digest")
+    return content
+
+
+def guess_media_type(content: bytes) -> str:
+    """What a manifest says that it is, or looks like; nothing where it looks like none."""
+    try:
+        fields = json.loads(content)
+    except ValueError:
+        return ""
+    if not isinstance(fields, dict):
+        return ""
+    stated: Any = fields.get("mediaType")
+    if isinstance(stated, str):
+        return stated
+    if "manifests" in fields:
+        return media_types.OCI_INDEX
+    return media_types.OCI_MANIFEST if "config" in fields and "layers" in fields else ""

@@ -1,0 +1,284 @@
+"""`entrepot restore`."""
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import pytest
+
+from registry.app import Registry
+from tests import places
+from tests.api.running import running
+from tests.cli.access import done, refused
+from tests.cli.running import PROGRAM, Terminal, entrepot
+from tests.moving.full import BLOBS, LARGE, PASSWORD, SHARED, Full, read_everything, read_lines
+from tests.moving.test_backup import key_of
+from tests.places import Place
+from tests.scenarios.client import Client, open_registry
+
+T = TypeVar("T")
+Use: TypeAlias = Callable[[Path, Place | None], None]
+
+
+@pytest.fixture
+def file(full: Full, tmp_path: Path) -> Path:  # noqa: ARG001 - it has to be there
+    """A backup of the full registry."""
+    path = tmp_path / "backup.tar"
+    done("backup", str(path))
+    return path
+
+
+def inside(folder: Path, work: Callable[[Registry], Coroutine[Any, Any, T]]) -> T:
+    """What `work` returns with the registry in the folder."""
+
+    async def run() -> T:
+        registry = await open_registry(folder)
+        try:
+            return await work(registry)
+        finally:
+            registry.close()
+
+    return asyncio.run(run())
+
+
+def test_all_is_as_it_was(full: Full, file: Path, tmp_path: Path, use: Use) -> None:
+    """Each row and each byte is back, in a registry that check and scrub find whole; only the signing keys are new."""
+    use(tmp_path / "other", None)
+    text = done("restore", str(file))
+    assert text.startswith("Restored as of 20")
+    assert text.endswith("3 repositories, 6 manifests, 4 blobs of 1.1 MiB\n")
+    before, after = inside(full.folder, read_lines), inside(tmp_path / "other", read_lines)
+    signing = next(number for number, line in enumerate(before) if '"signing_key"' in line)
+    assert after[:signing] == before[:signing]
+    assert after[signing + 1] != before[signing + 1]
+    assert after[-1] == before[-1], "the numbers go on"
+    assert done("check") == "4 blobs: all are there\n"
+    assert done("scrub").endswith("all are whole\n")
+    inside(tmp_path / "other", lambda registry: read_everything(registry, full))
+
+
+@pytest.mark.parametrize("target", places.EVERYWHERE, ids=str)
+def test_to_other_stores(full: Full, file: Path, tmp_path: Path, use: Use, target: Place) -> None:
+    """A backup of any pair of database and store becomes a registry on any other."""
+    use(tmp_path / "other", target)
+    done("restore", str(file))
+    assert done("check") == "4 blobs: all are there\n"
+
+    async def look() -> list[str]:
+        registry = await open_registry(tmp_path / "other", target)
+        try:
+            await read_everything(registry, full)
+            await Client(registry).push_blob("demo/new", SHARED)
+            return await Client(registry).check()
+        finally:
+            registry.close()
+
+    assert asyncio.run(look()) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_from_standard_input(file: Path, tmp_path: Path, use: Use) -> None:
+    """`-` reads the backup from a pipe; in JSON it is told what was restored."""
+    use(tmp_path / "other", None)
+    with file.open("rb") as stream:
+        ended = subprocess.run(
+            [PROGRAM, "restore", "-", "--json"],
+            stdin=stream,
+            capture_output=True,
+            env=os.environ,
+            check=True,
+            timeout=60,
+        )
+    document = json.loads(ended.stdout)
+    assert (document["blobs"], document["missing"]) == (4, [])
+    assert document["blob_bytes"] == sum(len(blob.content) for blob in BLOBS)
+
+
+@pytest.mark.usefixtures("full")
+def test_people_log_in_as_before(file: Path, tmp_path: Path, use: Use) -> None:
+    """Passwords are as they were; pulls and pushes work."""
+    use(tmp_path / "other", None)
+    done("restore", str(file))
+    credentials = f"alice:{PASSWORD}"
+    with running(tmp_path / "other") as server:
+        asked = subprocess.run(
+            ["curl", "-sf", "-u", credentials, f"http://127.0.0.1:{server.port}/v2/demo/app/tags/list"],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+    assert json.loads(asked.stdout)["tags"] == ["1"]
+
+
+@pytest.mark.usefixtures("full")
+def test_the_collector_rests(file: Path, tmp_path: Path, use: Use) -> None:
+    """Nothing is collected for a while: clients were told of blobs after the backup."""
+    use(tmp_path / "other", None)
+    done("restore", str(file))
+    assert "the collector rests until" in refused("garbage", "collect").replace("waiting", "")
+
+
+def test_not_over_a_registry(full: Full, file: Path) -> None:
+    """Where a registry is, nothing is changed, and it is said what is there."""
+    before = inside(full.folder, read_lines)
+    assert refused("restore", str(file)).endswith(
+        "a registry with 4 blobs is there already, and a backup is restored only where none is"
+    )
+    assert inside(full.folder, read_lines) == before
+
+
+@places.only_on("files", "of directories")
+@places.only_on("sqlite", "of directories")
+@pytest.mark.usefixtures("full")
+def test_not_over_other_blobs(file: Path, tmp_path: Path, use: Use) -> None:
+    """Blobs of another registry are not touched."""
+    use(tmp_path / "other", None)
+    done("user", "add", "somebody")
+    (tmp_path / "other" / "entrepot.db").unlink()
+    assert "belongs to another registry" in refused("restore", str(file))
+
+
+@places.only_on("sqlite", "of files' owners")
+@pytest.mark.usefixtures("full")
+def test_other_users_are_refused(file: Path) -> None:
+    """What another user's server could not write is not made."""
+    outcome = entrepot("restore", str(file), uid=12345)
+    assert outcome.status == 1
+    assert "belongs to the system user" in outcome.stderr
+
+
+def test_damage_comes_along_by_name(full: Full, tmp_path: Path, use: Use) -> None:
+    """What the backup lacks is told and not served, status 1; the next push of it repairs the registry."""
+    places.look_into(full.folder).remove(key_of(full, SHARED.content))
+    file = tmp_path / "backup.tar"
+    assert entrepot("backup", str(file)).status == 1
+    use(tmp_path / "other", None)
+    outcome = entrepot("restore", str(file))
+    assert outcome.status == 1
+    assert outcome.stdout.splitlines()[1].split() == ["not", "in", "the", "backup", str(SHARED.digest)]
+    assert outcome.stdout.endswith("3 blobs of 1.1 MiB; 1 blob missing\n")
+    assert entrepot("check").status == 1
+
+    async def repair(registry: Registry) -> list[str]:
+        await Client(registry).push_blob("demo/app", SHARED)
+        return await Client(registry).check()
+
+    assert inside(tmp_path / "other", repair) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_changed_bytes_are_not_taken(file: Path, tmp_path: Path, use: Use) -> None:
+    """A blob whose bytes changed in the file is missing, not damaged."""
+    with tarfile.open(file) as archive:
+        member = archive.getmember(f"blobs/sha256/{LARGE.digest.encoded}")
+    with file.open("r+b") as stream:
+        stream.seek(member.offset_data + 1000)
+        stream.write(b"X")
+    use(tmp_path / "other", None)
+    outcome = entrepot("restore", str(file), "--json")
+    assert outcome.status == 1
+    assert json.loads(outcome.stdout)["missing"] == [{"digest": str(LARGE.digest), "problem": "changed"}]
+    assert len(places.look_into(tmp_path / "other").blobs()) == 3
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_one_that_was_cut_off(file: Path, tmp_path: Path, use: Use, share: float) -> None:
+    """It makes no registry, unless that is asked for; with the whole file it goes on."""
+    use(tmp_path / "other", None)
+    short = tmp_path / "short.tar"
+    content = file.read_bytes()
+    end = content.rindex(b"end.json")
+    short.write_bytes(content[: int(end * share)])
+    assert "the backup was cut off" in refused("restore", str(short))
+    assert "there is no registry" in refused("check")
+    done("restore", str(file))
+    assert done("check") == "4 blobs: all are there\n"
+    use(tmp_path / "partial", None)
+    assert entrepot("restore", str(short), "--partial").status == 1
+    assert "4 blobs: " in entrepot("check").stdout
+
+
+def test_one_that_goes_on_reads_what_is_there(file: Path, tmp_path: Path, use: Use) -> None:
+    """What an earlier try has stored is hashed again, and replaced when it is not right."""
+    use(tmp_path / "other", None)
+    short = tmp_path / "short.tar"
+    content = file.read_bytes()
+    short.write_bytes(content[: content.rindex(b"end.json")])
+    refused("restore", str(short))
+    stored = places.look_into(tmp_path / "other")
+    keys = {stored.read(key): key for key in stored.blobs()}
+    stored.write(keys[LARGE.content], b"L" + LARGE.content[1:])
+    done("restore", str(file))
+    assert done("scrub").endswith("all are whole\n")
+    assert sorted(stored.blobs()) == sorted(keys.values())
+
+
+def rewritten(file: Path, change: Callable[[bytes], bytes], **fields: object) -> Path:
+    """The backup with changed rows, and with other fields in its title."""
+    other = file.with_name("rewritten.tar")
+    with tarfile.open(file) as source, tarfile.open(other, "w") as target:
+        contents = {member.name: source.extractfile(member).read() for member in source}  # type: ignore[union-attr]
+        contents["rows.jsonl"] = change(contents["rows.jsonl"])
+        fields = {"rows_sha256": hashlib.sha256(contents["rows.jsonl"]).hexdigest()} | fields
+        contents["entrepot.json"] = json.dumps(json.loads(contents["entrepot.json"]) | fields).encode()
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            target.addfile(member, io.BytesIO(content))
+    return other
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"format": 2}, "the backup has format 2, this version reads 1"),
+        ({"schema": 1, "version": "0.0.1"}, "restore it with version 0.0.1"),
+        ({"rows_sha256": "00"}, "the backup is damaged: its rows are not those that were written"),
+        ({"blobs_": 1}, "this is no backup"),
+    ],
+)
+def test_other_backups_are_refused(
+    file: Path, tmp_path: Path, use: Use, fields: dict[str, object], problem: str
+) -> None:
+    """One of another format or schema says which version reads it; nothing is made of it."""
+    other = rewritten(file, bytes, **fields)
+    use(tmp_path / "other", None)
+    assert problem in refused("restore", str(other))
+    assert "there is no registry" in refused("check")
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar", bytes(10240)])
+def test_other_files_are_refused(tmp_path: Path, use: Use, content: bytes) -> None:
+    """What is no backup at all is called so."""
+    use(tmp_path / "other", None)
+    other = tmp_path / "other.tar"
+    other.write_bytes(content)
+    assert "this is no backup" in refused("restore", str(other))
+    assert "No such file" in refused("restore", str(tmp_path / "missing.tar"))
+
+
+def test_keys_stay_inside_the_store(file: Path, tmp_path: Path, use: Use) -> None:
+    """A file that somebody made up cannot write outside of the store."""
+
+    def lead_out(content: bytes) -> bytes:
+        key = next(json.loads(line)[1] for line in content.splitlines() if line.startswith(b'["sha256:'))
+        return content.replace(key.encode(), b"../../stray")
+
+    other = rewritten(file, lead_out)
+    use(tmp_path / "other", None)
+    assert "'../../stray' is no storage key" in refused("restore", str(other))
+    assert list(tmp_path.rglob("stray")) == []
+
+
+def test_a_terminal_sees_progress(file: Path, tmp_path: Path) -> None:
+    """On a terminal a bar shows how many bytes are back."""
+    with Terminal("restore", str(file), **places.environment(tmp_path / "other")) as terminal:
+        assert terminal.wait() == 0
+    assert "Restoring blobs" in terminal.text

@@ -1,0 +1,25 @@
+"""The product's own server with short times: `python -m tests.replicas.server`, configured by ENTREPOT_* as usual.
+
+What takes minutes with the product's windows takes seconds here; nothing else differs.
+"""
+
+from registry.app import create_app
+from registry.config import load
+from registry.garbage import Windows
+from registry.server import serve
+
+TERM = 2_000  # milliseconds
+WINDOWS = Windows(undelete_days=0, lease=3_600_000, settle=2 * TERM, quiet=TERM, term=TERM)
+
+
+def ignore_address(_host: str, _port: int) -> None:
+    """Whoever started this server chose its port."""
+
+
+def main() -> None:
+    config, _ = load()
+    serve(create_app(config, windows=WINDOWS), config, ignore_address, None)
+
+
+if __name__ == "__main__":
+    main()
