@@ -46,7 +46,7 @@ def migrate(  # noqa: PLR0913 - each is a flag
     as_json: AsJson = False,
     config_file: ConfigFile = None,
 ) -> None:
-    """Move the registry to another database and storage while it serves.
+    """Move the registry to another database and storage.
 
     Blobs are copied first, hashed on the way, while pushes and pulls go on; what
     an earlier try has copied is skipped. At the end pushes are answered with 503

@@ -39,7 +39,6 @@ from storage.s3.progress import Progress
 from storage.s3.resume import S3Resumption
 from storage.s3.urls import S3Urls
 
-
 MEMORY = 256 << 20  # bytes
 _REMEMBERED = 8  # the part of the memory that may hold the ends of uploads between two requests: one eighth
 
