@@ -1,7 +1,8 @@
 """The slow auditor: derives again, from the rows themselves, what is garbage, and compares it with the review queue.
 
 The collector only looks at what is in its queue. What an event forgot to put there is found here within a round, told,
-and put there. Files that no row names are only told: `entrepot check` lists them, and nobody knows whose they are.
+and put there. Blobs that no row names are only told: `entrepot check` lists them, and nobody knows whose they are. What
+uploads have left in the store is swept up once their sessions have ended.
 """
 
 from collections.abc import AsyncIterator
@@ -75,10 +76,26 @@ class Drift:
             self._keys = None  # the listing is over: it begins again
             raise Unavailable(f"the store cannot be listed: {problem}") from problem
         unnamed = await self._database.read(partial(drift.list_unnamed, keys=keys))
+        told = [f"file {key}: no row names it" for key in unnamed if await self._is_there(key)]
         if len(keys) < _PAGE:
+            told += await self._sweep()
             self._keys, self._phase = None, 0
             self.rounds += 1
-        return [f"file {key}: no row names it" for key in unnamed if await self._is_there(key)]
+        return told
+
+    async def _sweep(self) -> list[str]:
+        """Remove what servers that were killed have begun in the store before a row said so.
+
+        The sessions are looked at after the store: one that begins meanwhile has its row before its bytes.
+        """
+        try:
+            keys = [key async for key, _ in self._store.uploads()]
+            ended = await self._database.read(partial(drift.list_ended, keys=keys))
+            for key in ended:
+                await self._store.sweep(key)
+        except OSError as problem:
+            raise Unavailable(f"the store's uploads cannot be looked at: {problem}") from problem
+        return [f"upload {key}: its session has ended" for key in ended]
 
     async def _is_there(self, key: str) -> bool:
         """Whether the collector has not removed it between the look at the files and the look at the rows."""

@@ -107,7 +107,7 @@ class Uploads:
                 with _store_problems_named(state):
                     actual = await self._store.digest(state, digest.algorithm)
                 if actual != digest:
-                    await self._end(session)
+                    await self._end(replace(session, state=state))
                     raise DigestInvalid("the content has another digest: the session has ended, begin a new one")
                 await self._store_blob(session, state, digest, by)
         except UploadUnknown:
@@ -187,9 +187,17 @@ class Uploads:
                 is_whole = await self._is_whole(known)
                 if not is_whole:
                     await self._store.commit(state)
-            with contextlib.suppress(_CopyRemoved):
+            try:
                 spare = await self._record(session, StoredBlob(digest, state.key, state.offset), known, is_whole, by)
                 break
+            except _CopyRemoved:
+                continue
+            except UploadUnknown:
+                # A commits, B has deleted the repository and the bytes before: what A has made is nobody's.
+                await self._database.write(
+                    lambda tx: reviews.advance(tx, "upload", state.key, "upload.lost", self._clock())
+                )
+                raise
         if spare:
             await self._forget(state if spare == state.key and is_whole else UploadState(spare, 0))
 

@@ -145,7 +145,7 @@ class FilesystemBlobStore:
         await self.delete(upload.key)
 
     async def sweep(self, key: str) -> None:
-        """Nothing: an upload is one file, which abort has removed."""
+        await self._in_thread(self._upload_path(key).unlink, missing_ok=True)
 
     async def open(self, key: str, size: int) -> OpenBlob:
         try:

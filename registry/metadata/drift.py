@@ -137,6 +137,20 @@ def list_unnamed(tx: Transaction, keys: list[str]) -> list[str]:
     ]
 
 
+def list_ended(tx: Transaction, keys: list[str]) -> list[str]:
+    """Those of the uploads' storage keys that no session has, and that nobody is going to look at."""
+    return [
+        key
+        for key in keys
+        if not tx.one(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM upload WHERE storage_key = :key)"
+            " OR EXISTS (SELECT 1 FROM discard WHERE storage_key = :key)"
+            " OR EXISTS (SELECT 1 FROM review WHERE kind = 'upload' AND key = :key)",
+            key=key,
+        )
+    ]
+
+
 def _page(rows: list[Row], limit: int, describe: Callable[[Row], Unreviewed]) -> Page:
     found = [describe(row) for row in rows if row[2]]
     return Page(found, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)

@@ -54,6 +54,11 @@ def get(tx: Transaction, repository: RepositoryName, session_id: str, owner: str
     return _session(row)
 
 
+def has_session(tx: Transaction, key: str) -> bool:
+    """Whether an open session writes under the storage key."""
+    return tx.one("SELECT 1 FROM upload WHERE storage_key = :key", key=key) is not None
+
+
 def is_writer(tx: Transaction, session: UploadSession) -> bool:
     """Whether nobody has claimed the session since, and it has not ended."""
     row = tx.one("SELECT writer FROM upload WHERE id = :id", id=session.id)

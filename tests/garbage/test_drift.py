@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from registry.errors import RegistryError
 from registry.metadata.database import Transaction
+from storage.blobstore import UploadState
 from storage.digest import Digest
 from tests.garbage.content import BLOBS, MANIFESTS
 from tests.garbage.oracle import named_by
 from tests.garbage.sweep import find_forgotten, read_rows, sweep
 from tests.garbage.yard import DAY, HOUR, HandClock, Yard
+from tests.scenarios.client import Client, pieces
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +160,19 @@ async def test_files_without_a_row_are_told_and_kept(yard: Yard) -> None:
         assert await audit(yard) == [f"file {stray}: no row names it"]
     assert yard.stored.read(stray) == b"whose?"
     assert yard.registry.drift.found == 2
+
+
+async def test_uploads_whose_session_has_ended_are_swept_up(yard: Yard) -> None:
+    """What a server that was killed has left in the store of an upload goes; that of an open session stays."""
+    store = yard.registry.store
+    session_id = await Client(yard.registry).start("a")
+    await Client(yard.registry).append("a", session_id, b"open", 0)
+    left = await store.append(UploadState(32 * "0", 0), pieces(b"left"))
+    before = {key async for key, _ in store.uploads()}
+    assert f"upload {left.key}: its session has ended" in await audit(yard)
+    assert {key async for key, _ in store.uploads()} == before - {left.key}
+    assert len(before) == 2
+    assert await audit(yard) == []
 
 
 async def test_files_that_go_are_not_told(yard: Yard, clock: HandClock) -> None:
