@@ -46,14 +46,14 @@ pairs: .venv/dev ## every test on PostgreSQL and on S3: the three pairs besides 
 	TEST_DATABASE=postgresql TEST_STORE=files $(BIN)/pytest -n auto --dist worksteal
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/pytest -n auto --dist worksteal
 
-soak: .venv/dev pairs ## all of `pairs`, half an hour of pushes, kills and collection, a long search for lost content
+soak: .venv/dev pairs ## all of `pairs`, forty minutes of pushes, kills and collection, a long search for lost content
 	$(BIN)/python -m tests.soak.run --minutes 10
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/python -m tests.soak.run --minutes 5
-	$(BIN)/python -m tests.soak.run --minutes 10 --replicas 3
+	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/python -m tests.soak.run --minutes 10 --replicas 3
 	$(BIN)/pytest -q tests/soak
 	GARBAGE_EXAMPLES=1500 $(BIN)/pytest -q tests/garbage/test_machine.py
 
-benchmark: .venv/dev ## what access control, lifecycle runs and the collector cost, as ratios (steadier with wrk)
+benchmark: .venv/dev ## what access control, lifecycle runs, the collector, PostgreSQL and S3 cost, as ratios (steadier with wrk; needs Go)
 	$(BIN)/python -m benchmarks.auth_cost
 	$(BIN)/python -m benchmarks.lifecycle_cost
 	$(BIN)/python -m benchmarks.stores

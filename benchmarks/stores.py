@@ -97,20 +97,20 @@ class Load:
 
     def _push(self, size: int, count: int, registry: Registry) -> Run:
         contents = [Content.make(size) for _ in range(count)]
-        return partial(_do, registry, [partial(_push, content) for content in contents], _amount(size, count))
+        return partial(_run_all, registry, [partial(_push, content) for content in contents], _amount(size, count))
 
     def _pull(self, size: int, count: int, registry: Registry, *, is_redirected: bool = False) -> Run:
         pull = partial(_pull, self._find(size, registry), is_redirected=is_redirected)
-        return partial(_do, registry, [pull] * count, _amount(size, count))
+        return partial(_run_all, registry, [pull] * count, _amount(size, count))
 
     def _put_manifests(self, registry: Registry) -> Run:
         config = self._find(MIB, registry)
         tags = [uuid.uuid4().hex for _ in range(_SMALL)]
-        return partial(_do, registry, [partial(_put_manifest, config, tag) for tag in tags], _SMALL)
+        return partial(_run_all, registry, [partial(_put_manifest, config, tag) for tag in tags], _SMALL)
 
     def _get_manifests(self, registry: Registry) -> Run:
         at_once(registry, [partial(_put_manifest, self._find(MIB, registry), "latest")], 1)
-        return partial(_do, registry, [_get_manifest] * (5 * _SMALL), 5 * _SMALL)
+        return partial(_run_all, registry, [_get_manifest] * (5 * _SMALL), 5 * _SMALL)
 
     def _find(self, size: int, registry: Registry) -> Content:
         """One that the registry has."""
@@ -124,7 +124,7 @@ def _amount(size: int, count: int) -> float:
     return count if size == MIB else count * size / MIB
 
 
-def _do(registry: Registry, works: Sequence[Work], amount: float) -> float:
+def _run_all(registry: Registry, works: Sequence[Work], amount: float) -> float:
     """Large things come one at a time: more than so many small ones are few."""
     at_once(registry, works, _CLIENTS if len(works) >= _SMALL else 1)
     return amount

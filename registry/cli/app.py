@@ -26,7 +26,7 @@ NOUNS = {
     "audit": "Show who did what, and what was refused.",
     "key": "List and replace the keys that sign tokens.",
     "garbage": "Collect, explain and purge what is deleted or not used.",
-    "check": "See whether database and files agree, and change nothing.",
+    "check": "See whether database and store agree, and change nothing.",
     "scrub": "Read every blob again, and find those that are damaged.",
     "backup": "Save the registry into one file, also while it serves.",
     "restore": "Make a registry of a backup, where none is yet.",

@@ -1,4 +1,4 @@
-"""`entrepot check`: do database and files agree?"""
+"""`entrepot check`: do database and store agree?"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -31,15 +31,15 @@ class _Report:
 
 @app.command()
 def check(ctx: typer.Context, as_json: AsJson = False, config_file: ConfigFile = None) -> None:
-    """See whether database and files agree, and change nothing.
+    """See whether database and store agree, and change nothing.
 
-    Each blob that the database knows must be a file of its size. One that is
-    missing or truncated is damage: exit status 1. Pushing the image again
-    repairs it. The content of the files is not read: bytes that changed in
+    Each blob that the database knows must be stored with its size. One that
+    is missing or truncated is damage: exit status 1. Pushing the image again
+    repairs it. The content is not read: bytes that changed in
     place are found by entrepot scrub, and called damaged here from then on.
 
-    Unknown files are named by no row: a push that was cut off left them, or one
-    that runs now made them. They do no harm. Unfinished uploads are pushes that
+    Unknown content is named by no row: a push that was cut off left them, or one
+    that runs now made them. It does no harm. Unfinished uploads are pushes that
     run now or were cut off; their bytes go a week after the last chunk.
 
     Examples:

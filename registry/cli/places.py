@@ -3,19 +3,17 @@
 import re
 
 from registry.config import Config, hide_password
+from registry.stores import name_places
 
 
 def show_database(config: Config) -> str:
     """The path of the embedded database, the URL of another one."""
-    return str(config.database_path) if config.is_embedded else hide_password(config.database)
+    return name_places(config)[0]
 
 
 def show_blobs(config: Config) -> str:
     """The directory of the files, the URL of a bucket."""
-    if config.bucket is None:
-        return str(config.storage_path)
-    at = f" at {config.s3_endpoint}" if config.s3_endpoint else ""
-    return f"{config.storage}{at}"
+    return name_places(config)[1]
 
 
 def show_registry(config: Config) -> str:

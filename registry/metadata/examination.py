@@ -23,7 +23,6 @@ def examine(tx: Transaction) -> Server:
     """Only on PostgreSQL."""
     settings = {
         "server_encoding": _shown(tx.only("SHOW server_encoding")),
-        "transaction_isolation": _shown(tx.only("SHOW transaction_isolation")),
         "max_connections": _shown(tx.only("SHOW max_connections")),
         "superuser_reserved_connections": _shown(tx.only("SHOW superuser_reserved_connections")),
         "in_hot_standby": _shown(tx.only("SHOW in_hot_standby")),

@@ -66,11 +66,11 @@ class PostgresDatabase:
             raise
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        return await self._do(self._readers, work, self._run_read)
+        return await self._submit(self._readers, work, self._run_read)
 
     async def write(self, work: Callable[[Transaction], T], *, adds: bool = False) -> T:  # noqa: ARG002 - see below
         """Disks are the server's own affair, so `adds` says nothing here."""
-        return await self._do(self._writers, work, self._run_write)
+        return await self._submit(self._writers, work, self._run_write)
 
     def checkpoint(self) -> None:
         """The server does it."""
@@ -83,7 +83,7 @@ class PostgresDatabase:
         self._readers.shutdown()
         self._connections.close()
 
-    async def _do(
+    async def _submit(
         self,
         executor: ThreadPoolExecutor,
         work: Callable[[Transaction], T],

@@ -14,7 +14,7 @@ from registry.identity import Actor
 from registry.manifests import ManifestPush, Manifests
 from registry.moving.plans import Plan, PlannedManifest, Refusal
 from registry.moving.sources import Unreadable, read_manifest
-from registry.moving.together import do_together
+from registry.moving.together import run_together
 from registry.oci.names import RepositoryName, Tag, TagInvalid
 from registry.uploads import Chunk, Uploads
 from storage.digest import Digest
@@ -77,7 +77,7 @@ class Importer:
                 imported.refusals.append(Refusal(plan.name.value, str(digest), problem))
             advance(size)
 
-        await do_together(bring, dict(manifest.blobs).items(), _AT_ONCE)
+        await run_together(bring, dict(manifest.blobs).items(), _AT_ONCE)
         try:
             await self._put(plan, manifest, by, imported)
         except _STOPS:

@@ -21,7 +21,7 @@ from registry.moving.copying import is_there, store_blob
 from registry.moving.holding import Holding
 from registry.moving.rows import NamedBlob, Written
 from registry.moving.sums import sum_up
-from registry.moving.together import do_together
+from registry.moving.together import run_together
 from storage.blobstore import BlobStore
 
 _TABLES = (*transfer.TABLES, transfer.SIGNING_KEYS)
@@ -149,7 +149,7 @@ class Migration:
         before, after = self._migrated.blobs, ""
         while page := await self._source.database.read(partial(blobs.list_stored, after=after, limit=_PAGE)):
             after = str(page[-1].digest)
-            await do_together(self._see_to, page, _AT_ONCE)
+            await run_together(self._see_to, page, _AT_ONCE)
         return self._migrated.blobs - before
 
     async def _see_to(self, blob: StoredBlob) -> None:

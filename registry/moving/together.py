@@ -7,15 +7,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def do_together(work: Callable[[T], Coroutine[None, None, None]], things: Iterable[T], at_once: int) -> None:
+async def run_together(work: Callable[[T], Coroutine[None, None, None]], things: Iterable[T], at_once: int) -> None:
     """Raises what the first one raises that fails, after all others have ended."""
     turns = asyncio.Semaphore(at_once)
 
-    async def wait_and_do(thing: T) -> None:
+    async def wait_and_run(thing: T) -> None:
         async with turns:
             await work(thing)
 
-    tasks = [asyncio.create_task(wait_and_do(thing)) for thing in things]
+    tasks = [asyncio.create_task(wait_and_run(thing)) for thing in things]
     try:
         await asyncio.gather(*tasks)
     finally:

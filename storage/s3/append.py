@@ -1,8 +1,9 @@
 """One append to an upload: cut into parts while it comes, hashed beside, several parts under way at once."""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -10,12 +11,11 @@ from typing import Any
 from storage.blobstore import StoreFull, UploadMissing, UploadState
 from storage.s3.errors import Refused
 from storage.s3.means import Means, see_through
-from storage.s3.parts import LEAST, Cutter, part_size
+from storage.s3.parts import LARGE, LEAST, Cutter, part_size
 from storage.s3.progress import Part, Tail
 from storage.s3.resume import Resumed, S3Resumption
 from storage.spool import Segment
 
-_LARGE = 16 << 20  # bytes: larger parts are never in memory
 _WRITTEN_AT_ONCE = 1 << 20  # bytes per thread hop into a spool file
 
 
@@ -31,7 +31,7 @@ class S3Append:
         self._number = max(resumed.progress.next_number, resumed.number)
         self._cutter = Cutter(self._number - 1)
         self._is_proven = resumed.progress.multipart != resumed.inherited or not resumed.inherited
-        self._position = upload.offset - resumed.carry_size
+        self._offset = upload.offset - resumed.carry_size
         self._segments: deque[Segment] = deque()
         self._unwritten = bytearray()  # of the last segment, if that is in a file
         self._tasks: deque[asyncio.Task[Part]] = deque()
@@ -56,7 +56,7 @@ class S3Append:
             size = min(len(content), segment.room - len(self._unwritten))
             await self._fill(segment, content[:size])
             content = content[size:]
-            self._position += size
+            self._offset += size
             if self._cutter.add(size):
                 await self._send()
 
@@ -64,9 +64,9 @@ class S3Append:
         if self._segments:
             await self._flush(self._segments[-1])
         capacity = part_size(self._cutter.number + len(self._segments))
-        segment = Segment(self._position, capacity)
+        segment = Segment(self._offset, capacity)
         self._segments.append(segment)
-        if capacity > _LARGE:
+        if capacity > LARGE:
             await self._spill(segment)
 
     async def _fill(self, segment: Segment, content: memoryview) -> None:
@@ -82,19 +82,15 @@ class S3Append:
 
     async def _spill(self, segment: Segment) -> None:
         in_memory = segment.in_memory
-        try:
+        with _full_spool_named():
             await self._means.in_thread(segment.spill, self._means.spool)
-        except OSError as problem:
-            raise StoreFull(f"no room for parts of uploads in the spool folder: {problem.strerror}") from problem
         self._means.budget.give(in_memory)
 
     async def _flush(self, segment: Segment) -> None:
         if segment.is_spooled and self._unwritten:
             content, self._unwritten = self._unwritten, bytearray()
-            try:
+            with _full_spool_named():
                 await self._means.in_thread(segment.write, content)
-            except OSError as problem:
-                raise StoreFull(f"no room for parts of uploads in the spool folder: {problem.strerror}") from problem
 
     async def _finish(self) -> None:
         is_kept = self._resumed.progress.is_chunked and not self._is_last
@@ -202,9 +198,9 @@ class S3Append:
         progress, running = self._resumed.progress, self._resumed.running
         progress.running = running.save() if running else ""
         if running and not progress.running:
-            self._means.plain.put(self._upload.key, self._position, running)
+            self._means.plain.put(self._upload.key, self._offset, running)
         self._means.reach("append.written")
-        return replace(self._upload, offset=self._position, progress=progress.dump())
+        return replace(self._upload, offset=self._offset, progress=progress.dump())
 
     async def _undo(self, problem: BaseException) -> None:
         """Wait for what is under way, and give everything back."""
@@ -230,3 +226,11 @@ def _sha256(segment: Segment) -> str:
     for piece in segment.pieces():
         digest.update(piece)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _full_spool_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StoreFull(f"no room for parts of uploads in the spool folder: {problem.strerror}") from problem

@@ -42,7 +42,7 @@ class S3Tuning:
     in_flight: int = 3
     attempts: int = 4
     patience: float = 30.0
-    silence: float = 60.0
+    silence: float = _SILENCE
     has_plain_hashes: bool = False
 
 

@@ -11,10 +11,10 @@ from storage.blobstore import BlobMissing, UploadMissing, UploadState
 from storage.s3.errors import Refused
 from storage.s3.means import Means
 from storage.s3.objects import Head
+from storage.s3.parts import LARGE
 from storage.s3.progress import Part, Progress, Tail, expect_etag
 from storage.spool import Segment
 
-_LARGE = 16 << 20  # bytes: what is larger is never in memory as a whole
 _LOST = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall")
 _OCCUPIED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 
@@ -55,7 +55,7 @@ class S3Completion:
             segment.add(known)
             return segment
         digest = hashlib.sha256()
-        if tail.size > _LARGE:
+        if tail.size > LARGE:
             await self._means.in_thread(segment.spill, self._means.spool)
         try:
             async for piece in self._objects.read(self._objects.place.tail(upload.key, tail.slot)):

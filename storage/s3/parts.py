@@ -11,6 +11,7 @@ MIB = 1 << 20
 LEAST = 5 * MIB  # bytes: a part may only be smaller if it is the last
 MOST_PARTS = 10_000
 LARGEST = 5 << 40  # bytes of an object
+LARGE = 16 * MIB  # bytes: larger parts are never in memory as a whole
 _FIRST = 8 * MIB
 _DOUBLED_EVERY = 1000
 _MOST_COPIED = 256 * MIB  # bytes that one request copies: some seconds

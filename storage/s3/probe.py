@@ -189,7 +189,7 @@ class S3Probe:
             await self._client.call(put)
         except (Refused, StoreUnavailable) as problem:
             text = f"not understood ({problem.strerror}): parts are still protected by their signatures"
-            return Finding("", ok=True, text=text, advice="keep s3_checksums at auto or when_required")
+            return Finding("", ok=True, text=text, advice="keep ENTREPOT_S3_CHECKSUMS at auto or when_required")
         finally:
             strict.close()
         return _fine("understood")
@@ -202,7 +202,9 @@ class S3Probe:
         if (whole, part) == ((_OK, _CONTENT), (_PARTIAL, _CONTENT[:4])):
             return _fine(f"clients can GET blobs from {url.partition('?')[0].rpartition('/.doctor')[0]}")
         text = f"a signed URL is answered with {whole[0]}, a range of it with {part[0]}"
-        return Finding("", ok=False, text=text, advice="set s3_public_endpoint, or s3_redirects = off")
+        return Finding(
+            "", ok=False, text=text, advice="set ENTREPOT_S3_PUBLIC_ENDPOINT, or ENTREPOT_S3_REDIRECTS = off"
+        )
 
     async def _stray_credentials(self) -> Finding:
         if not self._place.redirects:
@@ -211,7 +213,7 @@ class S3Probe:
         if status == _OK:
             return _fine("ignored: clients may carry the registry's credentials to the store")
         text = f"refused with {status}, as AWS does: clients that carry the registry's credentials there cannot pull"
-        return Finding("", ok=True, text=text, advice="for such clients, if there are any: s3_redirects = off")
+        return Finding("", ok=True, text=text, advice="for such clients, if there are any: ENTREPOT_S3_REDIRECTS = off")
 
     async def _versioning(self) -> Finding:
         found = await self._setting(self._api.get_bucket_versioning)
