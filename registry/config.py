@@ -16,7 +16,7 @@ PREFIX = "ENTREPOT_"
 _ORIGIN = r"^(https?://[A-Za-z0-9._:\[\]-]+)?$"
 
 _POSTGRESQL = ("postgresql://", "postgres://")
-_PASSWORD = re.compile(r"(://[^/:@]*:).*(@)|(?<=[?&]password=)[^&]*", re.ASCII)
+_PASSWORD = re.compile(r"(://[^/:@]*:).*(@)|([?&](?:ssl)?password=)[^&]*", re.ASCII | re.IGNORECASE)
 _S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._/-]*))?", re.ASCII)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -373,7 +373,7 @@ def _explain(error: Any, origins: Mapping[str, str], file: Path | None) -> str:
 
 def hide_password(url: str) -> str:
     """The URL with *** in place of its password."""
-    return _PASSWORD.sub(r"\1***\2", url)
+    return _PASSWORD.sub(r"\1\3***\2", url)
 
 
 def _quote(value: object) -> str:

@@ -49,6 +49,7 @@ def make_place(config: Config) -> S3Place:
         storage_class=config.s3_storage_class,
         checksums=config.s3_checksums,
         addressing=config.s3_addressing,
+        is_shared=not config.is_embedded,
     )
 
 

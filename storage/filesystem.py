@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -56,6 +57,7 @@ T = TypeVar("T")
 
 FORMAT = 1
 _MARKER = ".entrepot"
+_KEY = re.compile(r"[0-9A-Za-z_-]+", re.ASCII)
 _LEAST_ROOM = 1 << 20  # bytes: with less a push is bound to fail
 _HASHED_AT_ONCE = 8 << 20  # bytes of a stored blob: some milliseconds
 _HASHED_INLINE = 64 << 10  # bytes: hashing so few costs less than a thread hop
@@ -141,11 +143,11 @@ class FilesystemBlobStore:
 
     async def abort(self, upload: UploadState) -> None:
         self._hashes.pop(upload.key, None)
-        await self._in_thread(self._upload_path(upload.key).unlink, missing_ok=True)
+        await self._in_thread(self._upload_path(_own(upload.key)).unlink, missing_ok=True)
         await self.delete(upload.key)
 
     async def sweep(self, key: str) -> None:
-        await self._in_thread(self._upload_path(key).unlink, missing_ok=True)
+        await self._in_thread(self._upload_path(_own(key)).unlink, missing_ok=True)
 
     async def open(self, key: str, size: int) -> OpenBlob:
         try:
@@ -181,7 +183,7 @@ class FilesystemBlobStore:
         return None
 
     async def delete(self, key: str) -> None:
-        await self._in_thread(self._blob_path(key).unlink, missing_ok=True)
+        await self._in_thread(self._blob_path(_own(key)).unlink, missing_ok=True)
 
     async def probe(self) -> None:
         await self._in_thread(self._probe)
@@ -370,6 +372,13 @@ class FilesystemBlobStore:
 
     def _blob_path(self, key: str) -> Path:
         return self._data / key[:2] / key
+
+
+def _own(key: str) -> str:
+    """What is removed is ours, whatever rows somebody has brought in. Raises ValueError."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key!r} is no storage key")
+    return key
 
 
 async def _batches(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -105,8 +105,8 @@ def test_an_unknown_key_gets_a_suggestion(tmp_path: Path) -> None:
         ),
         (
             "DATABASE",
-            "mysql://ada:secret@host/x?password=secret&a=b",
-            "be sqlite:////absolute/path or postgresql://user@host/name, not 'mysql://ada:***@host/x?password=***&a=b'",
+            "mysql://ada:secret@host/x?sslPassword=secret&a=b",
+            "be sqlite:////absolute/path or postgresql://user@host/name, not 'mysql://ada:***@host/x?sslPassword=***&a=b'",
         ),
         (
             "DATABASE",

@@ -23,6 +23,9 @@ class Transaction(Protocol):
     def each(self, sql: str, **parameters: Value) -> Iterator[Row]:
         """The rows of a query, each read when it is asked for."""
 
+    def each_large(self, sql: str, **parameters: Value) -> Iterator[Row]:
+        """As `each`, for rows of some mebibytes: few of them are in memory at once."""
+
     def one(self, sql: str, **parameters: Value) -> Row | None:
         """The first row, None when there is none."""
 

@@ -205,7 +205,7 @@ def list_referrers(
     tx: Transaction, name: RepositoryName, subject: Digest, artifact_type: str | None, after: str
 ) -> Iterator[Referrer]:
     """The referrers of a subject in the order of their digests, those after the digest `after`."""
-    rows = tx.each(
+    rows = tx.each_large(
         "SELECT manifest.digest, media_type, size, artifact_type, annotations FROM repository"
         " JOIN manifest ON manifest.repository_id = repository.id"
         " WHERE repository.name = :name AND repository.deleted_at IS NULL"

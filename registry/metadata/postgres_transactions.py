@@ -14,7 +14,7 @@ from registry.metadata.postgres_connections import CLOCK, Connection
 from registry.metadata.server_clock import ServerClock
 
 _PARAMETER = re.compile(r"'[^']*'|:(?P<name>[a-z_]\w*)", re.ASCII)  # or a text, which has none
-_FIRST_ROWS, _MORE_ROWS = 100, 2_000  # of a query whose rows are read when they are asked for
+_LARGE_ROWS, _FIRST_ROWS, _MORE_ROWS = 8, 100, 2_000  # of a query whose rows are read when they are asked for
 _LOCK = 4_734_151_904_917_203_301  # of the first migration: there is no table to lock yet
 
 
@@ -54,15 +54,21 @@ class PostgresTransaction:
 
     def each(self, sql: str, **parameters: Value) -> Iterator[Row]:
         """From a cursor of the server, since the caller may stop after a few."""
+        return self._fetch(sql, parameters, _FIRST_ROWS, _MORE_ROWS)
+
+    def each_large(self, sql: str, **parameters: Value) -> Iterator[Row]:
+        return self._fetch(sql, parameters, _LARGE_ROWS, _LARGE_ROWS)
+
+    def _fetch(self, sql: str, parameters: dict[str, Value], first: int, more: int) -> Iterator[Row]:
         self._cursors += 1
-        name, count = f"each_{self._cursors}", _FIRST_ROWS
+        name, count = f"each_{self._cursors}", first
         declare = f"DECLARE {name} NO SCROLL CURSOR FOR {_rewrite(sql)}; FETCH {count} FROM {name}"
         rows = _rows(self._send(declare, parameters))
         while rows:
             yield from rows
             if len(rows) < count:
                 return
-            count = _MORE_ROWS
+            count = more
             rows = _rows(self._send(f"FETCH {count} FROM {name}", {}))
 
     def one(self, sql: str, **parameters: Value) -> Row | None:

@@ -50,6 +50,8 @@ class SqliteTransaction:
     def each(self, sql: str, **parameters: Value) -> Iterator[Row]:
         return self._connection.execute(sql, parameters)
 
+    each_large = each
+
     def one(self, sql: str, **parameters: Value) -> Row | None:
         rows = self.run(sql, **parameters)
         return rows[0] if rows else None

@@ -97,6 +97,8 @@ LEFT_OUT = ("migration", "upload", "discard", "replica", "duty")
 
 def each_row(tx: Transaction, table: Table) -> Iterator[Row]:
     """In the order of the keys, which is the same in every database."""
+    if table.name == "manifest":
+        return tx.each_large(table.select)
     return tx.each(table.select)
 
 

@@ -11,7 +11,6 @@ from storage.blobstore import BlobMissing, UploadMissing, UploadState
 from storage.s3.errors import Refused
 from storage.s3.means import Means
 from storage.s3.objects import Head
-from storage.s3.parts import LARGE
 from storage.s3.progress import Part, Progress, Tail, expect_etag
 from storage.spool import Segment
 
@@ -55,19 +54,19 @@ class S3Completion:
             segment.add(known)
             return segment
         digest = hashlib.sha256()
-        if tail.size > LARGE:
-            await self._means.in_thread(segment.spill, self._means.spool)
+        await self._means.in_thread(segment.spill, self._means.spool)  # very many may be fetched at once
         try:
             async for piece in self._objects.read(self._objects.place.tail(upload.key, tail.slot)):
                 digest.update(piece)
-                if segment.is_spooled:
-                    await self._means.in_thread(segment.write, piece)
-                else:
-                    segment.add(piece)
+                await self._means.in_thread(segment.write, piece)
+            if digest.hexdigest() != tail.sha256:
+                raise BlobMissing(upload.key)
         except BlobMissing:
+            segment.close()
             raise UploadMissing(upload.key) from None
-        if digest.hexdigest() != tail.sha256:
-            raise UploadMissing(upload.key)
+        except BaseException:
+            segment.close()
+            raise
         return segment
 
     def note_read_back(self, key: str, etag: str) -> None:

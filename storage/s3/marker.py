@@ -5,7 +5,8 @@ import json
 from storage.blobstore import BlobMissing, ForeignStore, StoreUnavailable
 from storage.filesystem import FORMAT
 from storage.s3.errors import Refused
-from storage.s3.objects import S3Objects, load_json
+from storage.s3.objects import UNKNOWN_CONDITION, S3Objects, load_json
+from storage.s3.progress import Part
 
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
@@ -15,7 +16,7 @@ async def bind(objects: S3Objects, instance: str, *, is_populated: bool) -> None
     if await is_marked(objects, instance):
         return
     await _refuse_unmarked(objects, is_populated=is_populated)
-    text = json.dumps({"instance": instance, "format": FORMAT}).encode()
+    text = _make_text(instance)
     try:
         await objects.put(objects.place.marker, text, IfNoneMatch="*")
     except Refused as refusal:
@@ -24,6 +25,30 @@ async def bind(objects: S3Objects, instance: str, *, is_populated: bool) -> None
             await objects.put(objects.place.marker, text)
     if not await is_marked(objects, instance):
         raise StoreUnavailable(5, "the object store does not return what was just written to it")
+
+
+async def require_conditions(objects: S3Objects, instance: str) -> None:
+    """See that the store refuses to replace an object on condition. Raises ForeignStore.
+
+    A's completion comes late, B's is recorded: only the condition keeps A's content away from the key of B's. Where the
+    store takes no notice of it this replaces the marker by itself.
+    """
+    place = objects.place
+    text = bytearray(_make_text(instance))
+    multipart = await objects.begin(place.marker)
+    try:
+        part = Part(1, len(text), await objects.upload_part(place.marker, multipart, 1, text))
+        await objects.complete(place.marker, multipart, [part], "")
+    except Refused as refusal:
+        await objects.abort(place.marker, multipart)
+        if refusal.code in _TAKEN:
+            return
+        if refusal.code not in UNKNOWN_CONDITION:
+            raise
+    raise ForeignStore(
+        f"{place} takes no notice of If-None-Match when an upload is completed: only one server may use it, with an"
+        " embedded database. Several need a store that does, such as S3 itself, Ceph 20 or SeaweedFS 4"
+    )
 
 
 async def is_marked(objects: S3Objects, instance: str) -> bool:
@@ -40,6 +65,10 @@ async def is_marked(objects: S3Objects, instance: str) -> bool:
     if found.get("format") != FORMAT:
         raise ForeignStore(f"{place} has format {found.get('format')}, this version reads {FORMAT}")
     return True
+
+
+def _make_text(instance: str) -> bytes:
+    return json.dumps({"instance": instance, "format": FORMAT}).encode()
 
 
 async def _refuse_unmarked(objects: S3Objects, *, is_populated: bool) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20  # bytes per thread hop while reading
 _BINARY = "application/octet-stream"
-_UNKNOWN_CONDITION = ("501", "NotImplemented")
+UNKNOWN_CONDITION = ("501", "NotImplemented")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class S3Objects:
     async def complete(self, name: str, multipart: str, parts: list[Part], replaces: str) -> str:
         """Make the object, in place of the one with the ETag `replaces`, or of none. Returns its ETag.
 
-        A store that knows no conditions is asked once, and then never again.
+        A store that knows no conditions is asked once, and then never again; Refused where they are needed.
         """
         numbered: list[CompletedPartTypeDef] = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
         work = partial(
@@ -90,7 +90,7 @@ class S3Objects:
             try:
                 return _bare((await self.client.call(partial(work, **condition)))["ETag"])
             except Refused as refusal:
-                if refusal.code not in _UNKNOWN_CONDITION:
+                if self.place.is_shared or refusal.code not in UNKNOWN_CONDITION:
                     raise
             self.knows_conditions = False
         return _bare((await self.client.call(work))["ETag"])

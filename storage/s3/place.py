@@ -9,7 +9,8 @@ class S3Place:
     """A bucket and a prefix in it. An empty `endpoint` is AWS's own; an empty `public_endpoint` is the endpoint.
 
     `encryption`: "", "AES256", "aws:kms" or "aws:kms:KEY-ID"; `checksums`: "auto", "when_required" or
-    "when_supported"; `addressing`: "auto", "path" or "virtual".
+    "when_supported"; `addressing`: "auto", "path" or "virtual"; `is_shared`: several
+    servers may write there, so the store must know conditional writes.
     """
 
     bucket: str
@@ -22,6 +23,7 @@ class S3Place:
     storage_class: str = ""
     checksums: str = "auto"
     addressing: str = "auto"
+    is_shared: bool = False
 
     @property
     def root(self) -> str:

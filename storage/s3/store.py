@@ -106,6 +106,8 @@ class S3BlobStore:
 
     async def bind(self, instance: str, *, is_populated: bool) -> None:
         await marker.bind(self._objects, instance, is_populated=is_populated)
+        if self._objects.place.is_shared:
+            await marker.require_conditions(self._objects, instance)
 
     async def verify(self, instance: str) -> None:
         if not await marker.is_marked(self._objects, instance):

@@ -252,6 +252,6 @@ _STATE = (
     " (SELECT count(*) FROM manifest WHERE deleted_at IS NULL), (SELECT count(*) FROM blob),"
     " (SELECT count(*) FROM repository_blob WHERE deleted_at IS NULL), (SELECT count(*) FROM repository),"
     " (SELECT count(*) FROM upload), (SELECT sum(byte_offset) FROM upload), (SELECT count(writer) FROM upload),"
-    " (SELECT max(expires_at) FROM upload), (SELECT count(*) FROM review),"
+    " (SELECT max(expires_at) FROM upload), (SELECT count(*) FROM review WHERE cause <> 'upload.end'),"
     " (SELECT sequence FROM change WHERE action NOT IN ('access.deny', 'login.fail') ORDER BY sequence DESC LIMIT 1)"
 )

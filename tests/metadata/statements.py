@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "registry" / "metadata"
-_RUNNERS = ("run", "one", "only", "each", "execute")
+_RUNNERS = ("run", "one", "only", "each", "each_large", "execute")
 
 
 @dataclass(frozen=True, slots=True)

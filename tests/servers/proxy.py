@@ -100,7 +100,7 @@ class TcpProxy:
             writer.transport.abort()
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        server, to_server = await asyncio.open_connection("127.0.0.1", self._target)
+        server, to_server = await self._connect()
         waiting = asyncio.Event()
         directions = [
             self._loop.create_task(self._send(client, to_server, waiting)),
@@ -115,6 +115,16 @@ class TcpProxy:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
             to_server.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that is made while it is cancelled is ended, not forgotten."""
+        connecting = self._loop.create_task(asyncio.open_connection("127.0.0.1", self._target))
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                (await connecting)[1].transport.abort()
+            raise
 
     async def _send(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: asyncio.Event) -> None:
         while piece := await source.read(_PIECE):

@@ -362,3 +362,15 @@ async def test_without_room_only_additions_are_refused(store: FilesystemBlobStor
     await full.abort(UploadState("new", 0))
     assert await list_keys(store) == {"upload"}
     full.close()
+
+
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "", ".", "a\0b"])
+async def test_only_keys_of_ours_are_removed(tmp_path: Path, store: FilesystemBlobStore, key: str) -> None:
+    """Whoever brings rows in can name no other file."""
+    (tmp_path / "outside").touch()
+    for work in (store.delete, store.sweep):
+        with pytest.raises(ValueError, match="no storage key"):
+            await work(key)
+    with pytest.raises(ValueError, match="no storage key"):
+        await store.abort(UploadState(key, 0))
+    assert (tmp_path / "outside").exists()

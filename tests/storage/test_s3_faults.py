@@ -4,10 +4,11 @@ import asyncio
 import errno
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
-from storage.blobstore import BlobMissing, StoreFull, StoreUnavailable, UploadMissing, UploadState
+from storage.blobstore import BlobMissing, ForeignStore, StoreFull, StoreUnavailable, UploadMissing, UploadState
 from storage.digest import Digest
 from storage.s3.place import S3Place
 from storage.s3.store import S3BlobStore
@@ -137,6 +138,22 @@ async def test_store_that_knows_no_conditions(replicas: Replicas, proxy: S3Proxy
     assert ["if-none-match" in headers for headers in asked] == [True, False, False]
 
 
+async def test_several_servers_need_conditions(replicas: Replicas, proxy: S3Proxy) -> None:
+    """A late completion would replace what another server has recorded: a store without them is refused."""
+    replicas.place = replace(replicas.place, is_shared=True)
+    store = replicas.connect()
+    await store.bind("one", is_populated=False)
+    await store.bind("one", is_populated=True)
+    assert not list_multiparts(replicas.place)
+    upload = await store.append(UploadState("key", 0), pieces(CONTENT), is_last=True, is_streamed=True)
+    proxy.break_(Answer(501, "NotImplemented"), "CompleteMultipartUpload")
+    with pytest.raises(StoreUnavailable):
+        await store.commit(upload)
+    with pytest.raises(ForeignStore, match="If-None-Match"):
+        await store.bind("one", is_populated=True)
+    await store.abort(upload)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -146,7 +163,7 @@ async def test_store_that_knows_no_conditions(replicas: Replicas, proxy: S3Proxy
         (Answer(403, "RequestTimeTooSkewed"), "clock of this machine"),
         (Answer(400, "ExpiredToken"), "expired"),
         (Answer(404, "NoSuchBucket"), "bucket does not exist"),
-        (Answer(301, "PermanentRedirect"), "s3_region"),
+        (Answer(301, "PermanentRedirect"), "ENTREPOT_S3_REGION"),
     ],
     ids=str,
 )
