@@ -21,6 +21,7 @@ from registry.cli.settings import load_config
 from registry.config import Config
 from registry.moving.archive import Title
 from registry.moving.restore import CannotRestore, Restore, Restored
+from registry.stores import name_places
 
 app = typer.Typer(add_completion=False)
 
@@ -76,7 +77,8 @@ async def _restore(config: Config, file: IO[bytes], bar: Bar, *, is_partial: boo
 
     registry = Registry(config)
     try:
-        return await Restore(registry.database, registry.store, registry.clock).read(
+        _, place = name_places(config)
+        return await Restore(registry.database, registry.store, registry.clock, place).read(
             file, tell, bar.advance, is_partial=is_partial
         )
     except CannotRestore as problem:

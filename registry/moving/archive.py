@@ -6,6 +6,7 @@ blobs/sha256/HEX      the bytes of each blob
 end.json              {"damaged": [...]}: the blobs whose bytes could not be saved; without it the file was cut off
 """
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -21,6 +22,8 @@ _TITLE, ROWS, _END = "entrepot.json", "rows.jsonl", "end.json"
 _BLOB = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]{64,128})", re.ASCII)
 _PIECE = 1 << 20  # bytes
 _MOST_JSON = 256 << 20  # bytes: the list of what is damaged may be long
+_LAST_INSTANT = 253_402_300_800_000  # Unix milliseconds: what comes then has a year of five digits
+_UNREADABLE = (tarfile.TarError, ValueError)  # tarfile leaves some of what is wrong with numbers to Python
 
 
 class ArchiveInvalid(Exception):
@@ -57,7 +60,7 @@ class ArchivedBlob:
         while left:
             try:
                 piece = self.file.read(min(left, _PIECE))
-            except tarfile.TarError as problem:
+            except _UNREADABLE as problem:
                 raise ArchiveInvalid(f"the backup was cut off: {problem}") from None
             if not piece:
                 raise ArchiveInvalid("the backup was cut off: a blob ends early")
@@ -129,18 +132,19 @@ class ArchiveWriter:
 
 
 class ArchiveReader:
-    """Reads `file` once. `title` is there from the beginning, `damaged` (None: it was cut off) after the blobs.
+    """Reads `file` once. `title` is there from the beginning, `damaged` after the blobs.
 
-    Raises ArchiveInvalid, OSError.
+    When that is None then, `problem` says what is wrong with the end. Raises ArchiveInvalid, OSError.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         try:
             self._tar = tarfile.open(fileobj=file, mode="r|")  # noqa: SIM115 - the caller closes the file
             self.title = self._read_title()
-        except tarfile.TarError as problem:
+        except _UNREADABLE as problem:
             raise ArchiveInvalid(f"this is no backup: {problem}") from None
         self.damaged: list[str] | None = None
+        self.problem = "the backup was cut off"
 
     def copy_rows(self, file: IO[bytes]) -> None:
         """Raises ArchiveInvalid when they are not those that were written."""
@@ -150,24 +154,26 @@ class ArchiveReader:
             while piece := content.read(_PIECE):
                 hasher.update(piece)
                 file.write(piece)
-        except tarfile.TarError as problem:
+        except _UNREADABLE as problem:
             raise ArchiveInvalid(f"the backup was cut off: {problem}") from None
         if hasher.hexdigest() != self.title.rows_sha256:
             raise ArchiveInvalid("the backup is damaged: its rows are not those that were written")
 
     def each_blob(self) -> Iterator[ArchivedBlob]:
-        """To the end, or to where the file was cut off."""
+        """To the end, or to where the file was cut off. Raises nothing: see `problem`."""
         try:
             while member := self._tar.next():
                 content = self._tar.extractfile(member)
                 if content is None:
                     continue
                 if member.name == _END:
-                    self.damaged = _decode(content.read(_MOST_JSON), member.name)["damaged"]
+                    self.damaged = _read_end(content)
                     return
                 if match := _BLOB.fullmatch(member.name):
                     yield ArchivedBlob(Digest.parse(f"{match[1]}:{match[2]}"), member.size, content)
-        except (tarfile.TarError, ArchiveInvalid, ValueError):
+        except ArchiveInvalid as problem:
+            self.problem = str(problem)
+        except _UNREADABLE:
             return
 
     def _read_title(self) -> Title:
@@ -175,9 +181,12 @@ class ArchiveReader:
         if fields.get("format") != FORMAT:
             raise ArchiveInvalid(f"the backup has format {fields.get('format')}, this version reads {FORMAT}")
         try:
-            return Title(**fields)
+            title = Title(**fields)
         except TypeError:
             raise ArchiveInvalid(f"this is no backup: {_TITLE} lacks something") from None
+        if not _is_sound(title):
+            raise ArchiveInvalid(f"this is no backup: {_TITLE} has something that it cannot have")
+        return title
 
     def _next(self, name: str) -> IO[bytes]:
         member = self._tar.next()
@@ -187,10 +196,30 @@ class ArchiveReader:
         return content
 
 
+def _is_sound(title: Title) -> bool:
+    """Whether all is of the type that it should be: whoever has the file may have written it."""
+    fields = {each.name: getattr(title, each.name) for each in dataclasses.fields(title)}
+    texts, rows = [fields.pop(name) for name in ("version", "instance", "rows_sha256")], fields.pop("rows")
+    if not all(isinstance(text, str) for text in texts) or not isinstance(rows, dict):
+        return False
+    return all(map(_is_count, (*fields.values(), *rows.values()))) and title.taken_at < _LAST_INSTANT
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0  # a bool is an int, too
+
+
+def _read_end(content: IO[bytes]) -> list[str]:
+    damaged = _decode(content.read(_MOST_JSON), _END).get("damaged")
+    if not isinstance(damaged, list) or not all(isinstance(digest, str) for digest in damaged):
+        raise ArchiveInvalid(f"{_END} in the backup is damaged")
+    return damaged
+
+
 def _decode(content: bytes, name: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ArchiveInvalid(f"{name} in the backup is damaged") from None
     if not isinstance(value, dict):
         raise ArchiveInvalid(f"{name} in the backup is damaged")

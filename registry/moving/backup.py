@@ -1,6 +1,7 @@
 """Saves a registry while it serves: all rows as of one instant, then the bytes of every blob that they name."""
 
 import contextlib
+import errno
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -37,8 +38,16 @@ class Saved:
     unsaved: list[Unsaved]
 
 
+# What a volume says of bytes that are gone for good. Anything else may be over when it is tried again.
+_DAMAGE = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
+
+
 class Unreadable(Exception):
-    """The store cannot give the bytes; the message says why."""
+    """The store cannot give the bytes; the message says why. They are gone for good when `is_damage`."""
+
+    def __init__(self, problem: str, *, is_damage: bool = True) -> None:
+        super().__init__(problem)
+        self.is_damage = is_damage
 
 
 class Backup:
@@ -136,4 +145,5 @@ def problems_named() -> Iterator[None]:
     except StoreUnavailable as problem:
         raise Unavailable(str(problem)) from problem
     except OSError as problem:
-        raise Unreadable(problem.strerror or str(problem)) from problem
+        is_damage = problem.errno in _DAMAGE
+        raise Unreadable(problem.strerror or str(problem), is_damage=is_damage) from problem

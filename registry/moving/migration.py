@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from registry.errors import Unavailable
 from registry.metadata import blobs, moves, schema, scrubs, transfer
 from registry.metadata.blobs import StoredBlob
 from registry.metadata.database import Database, Transaction
@@ -91,14 +92,17 @@ class Migration:
         async with Holding(self._source.database).held():
             if self._moves_blobs:
                 await self._copy_until_few_are_new()
-            if self._migrated.damaged and not accepts_damage:
-                raise CannotMigrate(
-                    f"{len(self._migrated.damaged)} blobs are damaged, the first is {self._migrated.damaged[0].digest}:"
-                    " `entrepot scrub` names the tags that they break, and pushing these again repairs them.\n"
-                    "--accept-damage goes ahead: what is damaged here is missing there"
-                )
-            await self._cut_over()
+            self._refuse_damage(accepts_damage=accepts_damage)
+            await self._cut_over(accepts_damage=accepts_damage)
         return self._migrated
+
+    def _refuse_damage(self, *, accepts_damage: bool) -> None:
+        if self._migrated.damaged and not accepts_damage:
+            raise CannotMigrate(
+                f"{len(self._migrated.damaged)} blobs are damaged, the first is {self._migrated.damaged[0].digest}:"
+                " `entrepot scrub` names the tags that they break, and pushing these again repairs them.\n"
+                "--accept-damage goes ahead: what is damaged here is missing there"
+            )
 
     async def _prepare(self) -> bool:
         """Whether all is done already. Raises CannotMigrate: something else is there."""
@@ -127,19 +131,26 @@ class Migration:
             if await self._copy_round("Copying blobs") <= _FEW:
                 return
 
-    async def _cut_over(self) -> None:
+    async def _cut_over(self, *, accepts_damage: bool) -> None:
         began = time.monotonic()
-        await self._source.database.write(partial(moves.begin, place=self._target.place))
+        begun = asyncio.create_task(self._source.database.write(partial(moves.begin, place=self._target.place)))
         try:
+            await asyncio.shield(begun)
             if self._moves_blobs:
                 await self._copy_round("Copying the last blobs")
+                self._refuse_damage(accepts_damage=accepts_damage)
             if self._moves_rows:
                 self._tell("Copying rows", 0)
                 await self._move_rows()
         except BaseException:
-            await asyncio.shield(self._source.database.write(moves.end))
+            await asyncio.shield(self._take_mark_away(begun))
             raise
         self._migrated.pause = time.monotonic() - began
+
+    async def _take_mark_away(self, begun: asyncio.Task[None]) -> None:
+        """Also one that is being committed: then whoever was cancelled does not know yet whether it is there."""
+        await asyncio.gather(begun, return_exceptions=True)
+        await self._source.database.write(moves.end)
 
     async def _copy_round(self, description: str) -> int:
         """Copy what was not there in the round before. Returns how many."""
@@ -174,6 +185,8 @@ class Migration:
             finally:
                 await opened.close()
         except Unreadable as problem:
+            if not problem.is_damage:  # the blob would be missing there, and nothing is wrong with it here
+                raise Unavailable(f"{self._source.store_place}: {blob.digest} cannot be read: {problem}") from problem
             return str(problem)
         if is_whole:
             self._migrated.blobs += 1

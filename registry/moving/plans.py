@@ -1,5 +1,6 @@
 """What is to be imported into one repository, in an order in which a registry takes it: parts come first."""
 
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +123,7 @@ class _Planning:
 
 def _measure(path: Path) -> int | None:
     try:
-        return path.stat().st_size
+        found = path.stat()
     except FileNotFoundError:
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None  # whoever reads a pipe waits for ever

@@ -1,24 +1,28 @@
 """Makes a registry of a backup, where none is.
 
 The bytes come first and the rows last, all in one transaction: until then there is no registry. One that was cut off
-goes on where it stopped when it is begun again with the same backup.
+goes on where it stopped when it is begun again with the same backup: a mark in the database says which store it fills.
+A store that is marked otherwise may be the one of the registry that the backup is of: two databases would remove each
+other's bytes.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO
 
 from registry.errors import RegistryError
 from registry.identity import Clock
-from registry.metadata import blobs, schema, transfer
+from registry.metadata import blobs, moves, schema, transfer
 from registry.metadata.database import Database, Transaction
 from registry.moving import rows
 from registry.moving.archive import ArchivedBlob, ArchiveInvalid, ArchiveReader, Title
 from registry.moving.backup import Unsaved
 from registry.moving.copying import KeyInvalid, is_there, store_blob
 from registry.moving.rows import NamedBlob, RowsDamaged
-from storage.blobstore import BlobStore, StoreFull
+from storage.blobstore import BlobStore, ForeignStore, StoreFull
 
 _ABSENT = "not in the backup"
 
@@ -38,10 +42,13 @@ class Restored:
 
 
 class Restore:
-    def __init__(self, database: Database, store: BlobStore, clock: Clock) -> None:
+    """`place` is what the store is called, the same whenever the restore goes on."""
+
+    def __init__(self, database: Database, store: BlobStore, clock: Clock, place: str) -> None:
         self._database = database
         self._store = store
         self._clock = clock
+        self._place = place
 
     async def read(
         self, file: IO[bytes], begin: Callable[[Title], None], advance: Callable[[int], None], *, is_partial: bool
@@ -57,11 +64,12 @@ class Restore:
                 _refuse_other_schema(archive.title, number)
                 begin(archive.title)
                 archive.copy_rows(spool)
-                await self._store.bind(archive.title.instance, is_populated=False)
+                rows.verify(spool, transfer.TABLES)
+                await self._bind(archive.title.instance)
                 restored = await self._store_blobs(archive, spool, advance)
                 if archive.damaged is None and not is_partial:
                     raise CannotRestore(
-                        f"the backup was cut off: {len(restored.missing)} of {archive.title.blobs} blobs did not come."
+                        f"{archive.problem}: {len(restored.missing)} of {archive.title.blobs} blobs did not come."
                         "\nBegin again with the whole file, which goes on from here; or take what there is: --partial"
                     )
                 await self._insert_rows(spool, restored)
@@ -70,6 +78,20 @@ class Restore:
             raise CannotRestore(str(problem)) from None
         except StoreFull as problem:
             raise CannotRestore(f"the store is full: {problem}. Make room and begin again, which goes on") from None
+
+    async def _bind(self, instance: str) -> None:
+        """Raises CannotRestore when the store is marked, unless this restore did that; ForeignStore."""
+        arrival = f"{instance} in {self._place}"
+        if await self._database.read(moves.find_restore) != arrival:
+            with contextlib.suppress(ForeignStore):  # not marked, which it should be; or another one's: bind says so
+                await self._store.verify(instance)
+                raise CannotRestore(
+                    f"{self._place} has the blobs of the registry that the backup is of, or of a restore of it that"
+                    " another database began. Two registries would remove each other's blobs: give another"
+                    " ENTREPOT_STORAGE, or an empty prefix or directory"
+                )
+            await self._database.write(partial(moves.begin_restore, arrival=arrival))
+        await self._store.bind(instance, is_populated=False)
 
     async def _store_blobs(self, archive: ArchiveReader, spool: IO[bytes], advance: Callable[[int], None]) -> Restored:
         restored = Restored(archive.title)
@@ -111,6 +133,7 @@ class Restore:
             if not transfer.is_empty(tx):
                 raise CannotRestore("a server has made a registry there meanwhile")
             rows.insert(tx, spool, transfer.TABLES)
+            moves.end_restore(tx)
             transfer.note_arrival(tx)
             transfer.note_bytes(tx, [each.digest for each in restored.missing], now)
 
@@ -137,3 +160,5 @@ def _refuse_other_schema(title: Title, number: int) -> None:
             f" {number}: restore it with version {title.version}, and start the newer server on that, which brings it"
             " up to date"
         )
+    if lacking := [table.name for table in transfer.TABLES if table.name not in title.rows]:
+        raise CannotRestore(f"this is no backup: it does not say how many rows it has of {lacking[0]}")

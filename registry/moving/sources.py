@@ -1,6 +1,8 @@
 """Where images can come from: what every kind of source is made of."""
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +48,9 @@ def read_manifest(find_file: FindFile, digest: Digest) -> bytes:
     """The bytes of a manifest, hashed. Raises Unreadable."""
     path = find_file(digest)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Unreadable("the manifest is no file")
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise Unreadable("the manifest is not in the source") from None
@@ -55,6 +59,10 @@ def read_manifest(find_file: FindFile, digest: Digest) -> bytes:
     if len(content) <= MOST_BYTES and Digest.of(content, digest.algorithm) != digest:
         raise Unreadable("the manifest's bytes have another digest")
     return content
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # or a pipe of that name is waited for, for ever
 
 
 def guess_media_type(content: bytes) -> str:

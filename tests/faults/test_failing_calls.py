@@ -24,7 +24,7 @@ FAILURES = [
     ("fsync", "ENOSPC", 2, FULL),
     ("mkdir", "ENOSPC", 1, FULL),
     ("rename", "ENOSPC", 1, FULL),
-    ("ftruncate", "ENOSPC", 2, FULL),
+    ("ftruncate", "ENOSPC", 1, FULL),
     ("pwrite", "EDQUOT", 1, FULL),
 ]
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from registry.app import Registry
 from tests import places
+from tests.cli.access import done
 from tests.moving.full import Full, fill
 from tests.places import Place
 from tests.scenarios.client import open_registry
@@ -37,6 +39,28 @@ def full(tmp_path: Path, use: Callable[[Path, Place | None], None]) -> Full:
     folder = tmp_path / "full"
     use(folder, None)
     return asyncio.run(_fill(folder))
+
+
+@pytest.fixture
+def file(full: Full, tmp_path: Path) -> Path:  # noqa: ARG001 - it has to be there
+    """A backup of the full registry."""
+    path = tmp_path / "backup.tar"
+    done("backup", str(path))
+    return path
+
+
+@pytest.fixture
+async def source(full: Full) -> AsyncIterator[Registry]:
+    opened = await open_registry(full.folder)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def target(tmp_path: Path) -> AsyncIterator[Registry]:
+    opened = Registry(places.make_config(tmp_path / "new"))
+    yield opened
+    opened.close()
 
 
 async def _fill(folder: Path) -> Full:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -11,9 +12,10 @@ import pytest
 from registry.app import Registry
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
+from storage.linking import link_blob
 from tests import places
 from tests.cli.access import done, refused
-from tests.cli.running import Terminal, entrepot
+from tests.cli.running import Terminal, entrepot, program
 from tests.moving.trees import Distribution, make_layout
 from tests.places import Place
 from tests.scenarios.client import Client, open_registry
@@ -136,6 +138,40 @@ def test_files_are_copied_when_asked(tree: Distribution) -> None:
     assert imported(str(tree.path), "--copy")["linked"] == 0
     tree.file(LAYER.digest).write_bytes(b"LAYER")
     assert done("scrub").endswith("all are whole\n")
+
+
+@places.only_on("files", "of files on one volume")
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_files_of_others_are_copied(tree: Distribution, mode: int) -> None:
+    """A file that others can write to would change here, too: it is copied."""
+    tree.file(LAYER.digest).chmod(mode)
+    assert imported(str(tree.path))["linked"] == 2
+    tree.file(LAYER.digest).write_bytes(b"LAYER")
+    assert done("scrub").endswith("all are whole\n")
+
+
+def test_a_pipe_is_no_manifest(tree: Distribution) -> None:
+    """A pipe that nobody writes to is not waited for: it is named, and all else comes."""
+    file = tree.file(OLD.digest)
+    file.unlink()
+    os.mkfifo(file)
+    outcome = program("import", str(tree.path), "--json", **own_settings())
+    assert outcome.status == 1
+    refusals = json.loads(outcome.stdout)["refusals"]
+    assert {each["problem"] for each in refusals if each["reference"] == str(OLD.digest)} >= {"the manifest is no file"}
+    assert tags_of("library/app")["2"] == str(IMAGE.digest)
+
+
+def test_a_pipe_is_not_linked(tmp_path: Path) -> None:
+    """Only a file gets a second name."""
+    os.mkfifo(tmp_path / "pipe")
+    assert not link_blob(tmp_path / "store", tmp_path / "pipe", "abcdefgh")
+    assert not (tmp_path / "store").exists()
+
+
+def own_settings() -> dict[str, str]:
+    """What names the registry that commands use, for a program."""
+    return {name: value for name, value in os.environ.items() if name.startswith("ENTREPOT_")}
 
 
 @places.only_on("files", "of files on one volume")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,12 +16,13 @@ from registry.metadata import blobs, moves, schema
 from registry.metadata.blobs import StoredBlob
 from registry.metadata.database import Transaction
 from registry.metadata.gate import Moved
-from registry.moving.migration import CannotMigrate, Migrated, Migration, Side, take_back
+from registry.moving.migration import CannotMigrate, take_back
 from tests import places
 from tests.api.running import RunningServer, running
 from tests.cli.access import done, refused
 from tests.cli.running import PROGRAM, Terminal, entrepot
 from tests.moving.full import LARGE, PASSWORD, SHARED, Full, read_everything, read_lines
+from tests.moving.moved import migrate, side
 from tests.moving.test_backup import key_of
 from tests.places import Place
 from tests.scenarios.client import Client, open_registry
@@ -229,18 +230,6 @@ def test_a_terminal_sees_progress(full: Full, tmp_path: Path) -> None:
 class TestPhases:
     """What happens in which order."""
 
-    @pytest.fixture
-    async def source(self, full: Full) -> AsyncIterator[Registry]:
-        opened = await open_registry(full.folder)
-        yield opened
-        opened.close()
-
-    @pytest.fixture
-    async def target(self, tmp_path: Path) -> AsyncIterator[Registry]:
-        opened = Registry(places.make_config(tmp_path / "new"))
-        yield opened
-        opened.close()
-
     async def test_what_is_pushed_meanwhile_comes_along(self, source: Registry, target: Registry) -> None:
         """Blobs and rows that come while the blobs are copied are there; a push at the end is refused."""
         client, late = Client(source), make_blob("late")
@@ -342,16 +331,3 @@ def _spoil(tx: Transaction) -> None:
 
 async def every_blob(registry: Registry) -> list[StoredBlob]:
     return await registry.database.read(lambda tx: blobs.list_stored(tx, "", 1000))
-
-
-def side(registry: Registry) -> Side:
-    return Side(registry.database, registry.store, *stores.name_places(registry.config))
-
-
-async def migrate(
-    source: Registry, target: Registry, tell: Callable[[str, int], object] = lambda _what, _size: None
-) -> Migrated:
-    def told(what: str, size: int) -> None:
-        tell(what, size)
-
-    return await Migration(side(source), side(target), told, lambda _size: None).run(accepts_damage=False)

@@ -1,8 +1,6 @@
 """`entrepot restore`."""
 
 import asyncio
-import hashlib
-import io
 import json
 import os
 import subprocess
@@ -14,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import pytest
 
 from registry.app import Registry
+from registry.metadata import moves
 from tests import places
 from tests.api.running import running
 from tests.cli.access import done, refused
@@ -25,14 +24,6 @@ from tests.scenarios.client import Client, open_registry
 
 T = TypeVar("T")
 Use: TypeAlias = Callable[[Path, Place | None], None]
-
-
-@pytest.fixture
-def file(full: Full, tmp_path: Path) -> Path:  # noqa: ARG001 - it has to be there
-    """A backup of the full registry."""
-    path = tmp_path / "backup.tar"
-    done("backup", str(path))
-    return path
 
 
 def inside(folder: Path, work: Callable[[Registry], Coroutine[Any, Any, T]]) -> T:
@@ -220,61 +211,67 @@ def test_one_that_goes_on_reads_what_is_there(file: Path, tmp_path: Path, use: U
     assert sorted(stored.blobs()) == sorted(keys.values())
 
 
-def rewritten(file: Path, change: Callable[[bytes], bytes], **fields: object) -> Path:
-    """The backup with changed rows, and with other fields in its title."""
-    other = file.with_name("rewritten.tar")
-    with tarfile.open(file) as source, tarfile.open(other, "w") as target:
-        contents = {member.name: source.extractfile(member).read() for member in source}  # type: ignore[union-attr]
-        contents["rows.jsonl"] = change(contents["rows.jsonl"])
-        fields = {"rows_sha256": hashlib.sha256(contents["rows.jsonl"]).hexdigest()} | fields
-        contents["entrepot.json"] = json.dumps(json.loads(contents["entrepot.json"]) | fields).encode()
-        for name, content in contents.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            target.addfile(member, io.BytesIO(content))
-    return other
+class TestStoresInUse:
+    """A store that belongs to a registry stays its own."""
 
+    @pytest.fixture
+    def borrow(self, full: Full, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+        """Have commands use the full registry's blobs with a database of their own."""
 
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({"format": 2}, "the backup has format 2, this version reads 1"),
-        ({"schema": 1, "version": "0.0.1"}, "restore it with version 0.0.1"),
-        ({"rows_sha256": "00"}, "the backup is damaged: its rows are not those that were written"),
-        ({"blobs_": 1}, "this is no backup"),
-    ],
-)
-def test_other_backups_are_refused(
-    file: Path, tmp_path: Path, use: Use, fields: dict[str, object], problem: str
-) -> None:
-    """One of another format or schema says which version reads it; nothing is made of it."""
-    other = rewritten(file, bytes, **fields)
-    use(tmp_path / "other", None)
-    assert problem in refused("restore", str(other))
-    assert "there is no registry" in refused("check")
+        def choose() -> None:
+            for name, value in places.environment(full.folder).items():
+                if name.startswith(("ENTREPOT_STORAGE", "ENTREPOT_S3")):
+                    monkeypatch.setenv(name, value)
+            if not places.make_config(full.folder).bucket:
+                (tmp_path / "other").mkdir(exist_ok=True)
+                if not (tmp_path / "other" / "blobs").exists():
+                    (tmp_path / "other" / "blobs").symlink_to(full.folder / "blobs")
 
+        return choose
 
-@pytest.mark.parametrize("content", [b"", b"no tar", bytes(10240)])
-def test_other_files_are_refused(tmp_path: Path, use: Use, content: bytes) -> None:
-    """What is no backup at all is called so."""
-    use(tmp_path / "other", None)
-    other = tmp_path / "other.tar"
-    other.write_bytes(content)
-    assert "this is no backup" in refused("restore", str(other))
-    assert "No such file" in refused("restore", str(tmp_path / "missing.tar"))
+    def test_the_living_registrys_own(
+        self, full: Full, file: Path, tmp_path: Path, use: Use, borrow: Callable[[], None]
+    ) -> None:
+        """A backup does not come back beside its registry: each would remove what only the other one knows."""
+        use(tmp_path / "other", None)
+        borrow()
+        assert "give another ENTREPOT_STORAGE, or an empty prefix" in refused("restore", str(file))
+        assert "give another ENTREPOT_STORAGE" in refused("restore", str(file)), "it is no restore to go on with"
+        assert "there is no registry" in refused("check")
+        use(full.folder, None)
+        assert done("check") == "4 blobs: all are there\n"
 
+    @places.only_on("s3", "of places with names")
+    def test_after_a_beginning_elsewhere(
+        self, file: Path, tmp_path: Path, use: Use, borrow: Callable[[], None]
+    ) -> None:
+        """A restore that was cut off goes on where it began, and in no other store."""
+        use(tmp_path / "other", None)
+        short = tmp_path / "short.tar"
+        short.write_bytes(file.read_bytes()[:-2048])
+        refused("restore", str(short))
+        borrow()
+        assert "give another ENTREPOT_STORAGE" in refused("restore", str(file))
+        use(tmp_path / "other", None)
+        done("restore", str(file))
 
-def test_keys_stay_inside_the_store(file: Path, tmp_path: Path, use: Use) -> None:
-    """A file that somebody made up cannot write outside of the store."""
+    def test_a_half_restored_one(self, file: Path, tmp_path: Path, use: Use) -> None:
+        """What one database has begun to restore, another one does not go on with."""
+        use(tmp_path / "other", None)
+        content = file.read_bytes()
+        short = tmp_path / "short.tar"
+        short.write_bytes(content[: content.rindex(b"end.json")])
+        refused("restore", str(short))
 
-    def lead_out(content: bytes) -> bytes:
-        key = next(json.loads(line)[1] for line in content.splitlines() if line.startswith(b'["sha256:'))
-        return content.replace(key.encode(), b"../../stray")
+        async def forget() -> None:
+            database = places.open_database(tmp_path / "other")
+            try:
+                await database.write(moves.end_restore)
+            finally:
+                database.close()
 
-    other = rewritten(file, lead_out)
-    use(tmp_path / "other", None)
-    assert "'../../stray' is no storage key" in refused("restore", str(other))
-    assert list(tmp_path.rglob("stray")) == []
+        asyncio.run(forget())
+        assert "or of a restore of it that another database began" in refused("restore", str(file))
 
 
 def test_a_terminal_sees_progress(file: Path, tmp_path: Path) -> None:
