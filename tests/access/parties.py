@@ -91,7 +91,7 @@ class World:
     """A registry with all parties and repositories on a connection that stays open."""
 
     def __init__(self, folder: Path) -> None:
-        self.house = House(folder)
+        self.house = House(folder, collector="off")  # what changes is what a request has done, and nothing else
         self._connection = http.client.HTTPConnection(HOST, self.house.port, timeout=SECONDS)
         self._config = make_config(folder)
         self._secrets: dict[str, str] = {}
@@ -252,6 +252,6 @@ _STATE = (
     " (SELECT count(*) FROM manifest WHERE deleted_at IS NULL), (SELECT count(*) FROM blob),"
     " (SELECT count(*) FROM repository_blob WHERE deleted_at IS NULL), (SELECT count(*) FROM repository),"
     " (SELECT count(*) FROM upload), (SELECT sum(byte_offset) FROM upload), (SELECT count(writer) FROM upload),"
-    " (SELECT max(expires_at) FROM upload), (SELECT count(*) FROM review WHERE cause <> 'upload.end'),"
+    " (SELECT max(expires_at) FROM upload), (SELECT count(*) FROM review),"
     " (SELECT sequence FROM change WHERE action NOT IN ('access.deny', 'login.fail') ORDER BY sequence DESC LIMIT 1)"
 )

@@ -131,8 +131,8 @@ def _try(world: World, operation: Operation, credential: Credential, name: str, 
     headers = (*world.headers(credential, name, *request.sources), *request.headers)
     reply = world.call(operation.method, f"/v2/{name}/{request.path}", *headers, body=request.body)
     if reply.status >= 400:
-        changed = before is not None and world.state() != before
-        return reply, ["it was refused, but something has changed"] if changed else []
+        after = world.state() if before is not None else None
+        return reply, [] if after == before else [f"it was refused, but something has changed: {before} is {after} now"]
     _undo(world, operation, credential.party, name, column)
     if operation.leaves and reply.status == 201:
         world.as_admin("DELETE", f"/v2/{name}/blobs/{operation.leaves}")

@@ -73,6 +73,7 @@ class TcpProxy:
 
     async def _end(self) -> None:
         assert self._server
+        self._is_refusing = True  # also who was accepted just now
         self._server.close()
         await self._cancel()
 
