@@ -17,10 +17,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import aiofiles
+from aiofiles.threadpool import wrap
 
 from storage.blobstore import (
     BlobMissing,
@@ -48,6 +49,7 @@ from storage.files import (
 )
 from storage.killpoints import Reach, pass_by
 from storage.reserve import require_room
+from storage.waiting import see_through
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -150,15 +152,16 @@ class FilesystemBlobStore:
         await self._in_thread(self._upload_path(_own(key)).unlink, missing_ok=True)
 
     async def open(self, key: str, size: int) -> OpenBlob:
-        try:
-            file = await aiofiles.open(self._blob_path(key), "rb", buffering=0, executor=self._threads)
-        except FileNotFoundError:
-            raise BlobMissing(key) from None
-        stored = os.fstat(file.fileno()).st_size
-        if stored != size:
-            await file.close()
-            raise BlobMissing(f"{key} has {stored} of {size} bytes")
-        return OpenFile(file, size)
+        with contextlib.ExitStack() as opened:  # it closes the file, also for a caller who was cancelled
+            try:
+                file = await self._in_thread(self._open_download, key, opened)
+            except FileNotFoundError:
+                raise BlobMissing(key) from None
+            stored = os.fstat(file.fileno()).st_size
+            if stored != size:
+                raise BlobMissing(f"{key} has {stored} of {size} bytes")
+            opened.pop_all()
+        return OpenFile(wrap(file, executor=self._threads), size)
 
     async def digest_stored(self, key: str, algorithm: str) -> Digest:
         hasher = new_hasher(algorithm)
@@ -223,18 +226,9 @@ class FilesystemBlobStore:
             self._hashes.popitem(last=False)
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Cancelled, it ends when the thread does, however often: the caller closes what the thread uses."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
-        cancellation: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError as problem:
-                cancellation = problem
-        if cancellation:
-            future.exception()  # looked at, or asyncio reports it as forgotten
-            raise cancellation
-        return future.result()
+        """Cancelled, it ends when the thread does: the caller closes what the thread uses."""
+        loop = asyncio.get_running_loop()
+        return await see_through(loop.run_in_executor(self._threads, partial(work, *args, **kwargs)))
 
     # Everything below runs in a thread of the store.
 
@@ -314,6 +308,9 @@ class FilesystemBlobStore:
     def _write_batch(self, descriptor: int, batch: bytes, offset: int) -> None:
         require_room(descriptor, self._reserve, adding=len(batch))
         write_all(descriptor, batch, offset)
+
+    def _open_download(self, key: str, opened: contextlib.ExitStack) -> FileIO:
+        return opened.enter_context(self._blob_path(key).open("rb", buffering=0))
 
     def _open_blob(self, key: str, opened: contextlib.ExitStack) -> int:
         """As _lock does, `opened` will close it. What memory has of the file proves nothing about the disk."""

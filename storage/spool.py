@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from storage.files import write_all
 from storage.running_hash import RunningHash
@@ -54,6 +54,13 @@ class Segment:
         self.in_memory = 0  # bytes
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
+
+    @classmethod
+    def of(cls, content: bytearray) -> Self:
+        """A whole one of content that somebody else has in memory: it is not copied, and nothing may be added."""
+        segment = cls(0, len(content))
+        segment._memory, segment.size = content, len(content)
+        return segment
 
     @property
     def room(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from registry.metadata.database import Transaction
+from storage.waiting import see_through
 
 T = TypeVar("T")
 
@@ -31,17 +32,8 @@ class Job(Generic[T]):
             self.problem = problem
 
     async def wait(self) -> T:
-        """Cancelled, however often, it ends when the job does: whoever cleans up must know how it ended."""
-        cancellation: asyncio.CancelledError | None = None
-        while not self.future.done():
-            try:
-                await asyncio.wait([self.future])
-            except asyncio.CancelledError as problem:
-                cancellation = problem
-        if cancellation:
-            self.future.exception()  # looked at, or asyncio reports it as forgotten
-            raise cancellation
-        return self.future.result()
+        """Cancelled, it ends when the job does: whoever cleans up must know how it ended."""
+        return await see_through(self.future)
 
     def answer(self) -> None:
         """From the thread that has run it."""

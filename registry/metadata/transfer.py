@@ -17,6 +17,7 @@ class Table:
     """`columns` in the order of its rows, the first `keys` of them are what the rows are sorted by.
 
     `condition` limits which rows go. A table that `numbers` gives ids that are never used again.
+    One that `has_large_rows` has some of several mebibytes.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Table:
     keys: int = 1
     condition: str = ""
     numbers: bool = False
+    has_large_rows: bool = False
     select: str = field(init=False)
     insert_one: str = field(init=False)
     insert_many: str = field(init=False)
@@ -42,7 +44,7 @@ class Table:
 
 
 def _table(name: str, columns: str, *, keys: int = 1, condition: str = "", numbers: bool = False) -> Table:
-    return Table(name, tuple(columns.split()), keys, condition, numbers)
+    return Table(name, tuple(columns.split()), keys, condition, numbers, has_large_rows=name == "manifest")
 
 
 # Each table after those that its foreign keys name.
@@ -97,7 +99,7 @@ LEFT_OUT = ("migration", "upload", "discard", "replica", "duty")
 
 def each_row(tx: Transaction, table: Table) -> Iterator[Row]:
     """In the order of the keys, which is the same in every database."""
-    if table.name == "manifest":
+    if table.has_large_rows:
         return tx.each_large(table.select)
     return tx.each(table.select)
 

@@ -11,7 +11,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.moving.sources import FindFile, Root, SourceRepository, Unreadable, guess_media_type, read_manifest
+from registry.moving.sources import (
+    FindFile,
+    Root,
+    SourceRepository,
+    Unreadable,
+    guess_media_type,
+    read_file,
+    read_manifest,
+)
 from registry.oci import media_types
 from storage.digest import Digest, InvalidDigest
 
@@ -93,7 +101,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _follow(link: Path, problems: list[str]) -> Digest | None:
     try:
-        return Digest.parse(link.read_text("ascii").strip())
+        return Digest.parse(read_file(link).decode("ascii").strip())
     except FileNotFoundError:
         return None  # a tag that was deleted leaves its folder
     except (OSError, UnicodeDecodeError, InvalidDigest):

@@ -13,7 +13,7 @@ from registry.errors import BlobUnknown, DigestInvalid, ManifestUnknown, Registr
 from registry.identity import Actor
 from registry.manifests import ManifestPush, Manifests
 from registry.moving.plans import Plan, PlannedManifest, Refusal
-from registry.moving.sources import Unreadable, read_manifest
+from registry.moving.sources import Unreadable, open_file, read_manifest
 from registry.moving.together import run_together
 from registry.oci.names import RepositoryName, Tag, TagInvalid
 from registry.uploads import Chunk, Uploads
@@ -154,7 +154,7 @@ async def _everywhere(_source: RepositoryName) -> bool:
 async def _read(path: Path) -> AsyncIterator[bytes]:
     """Problems of the source are told from those of the store."""
     try:
-        async with aiofiles.open(path, "rb", buffering=0) as file:
+        async with aiofiles.open(path, "rb", buffering=0, opener=open_file) as file:
             while piece := await file.read(_PIECE):
                 yield piece
     except OSError as problem:

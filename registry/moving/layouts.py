@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.moving.distribution import is_fallback
-from registry.moving.sources import FindFile, Root, SourceRepository, Unreadable, read_manifest
+from registry.moving.sources import FindFile, Root, SourceRepository, Unreadable, read_file, read_manifest
 from registry.oci.names import Tag, TagInvalid
 from storage.digest import Digest, InvalidDigest
 
@@ -47,7 +47,7 @@ def _read(folder: Path, name: str) -> SourceRepository:
 def _descriptors(index: Path, problems: list[str]) -> Iterator[tuple[Digest, str, str]]:
     """Digest, media type and tag of what the layout's index names."""
     try:
-        entries = json.loads(index.read_bytes())["manifests"]
+        entries = json.loads(read_file(index))["manifests"]
     except (OSError, ValueError, KeyError, TypeError):
         problems.append(f"{index} is no index")
         return

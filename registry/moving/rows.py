@@ -18,7 +18,7 @@ from registry.metadata.database import Row, Transaction
 from registry.metadata.transfer import Table
 from storage.digest import Digest, InvalidDigest
 
-_BATCH = 500  # rows that are decoded together
+_BATCH, _LARGE_BATCH = 500, 8  # rows that are decoded together
 _KEY = re.compile(r"[0-9A-Za-z_-]{4,64}", re.ASCII)
 _MOST = 2**63 - 1  # of a number in a database
 
@@ -71,7 +71,8 @@ def insert(tx: Transaction, file: IO[bytes], tables: Sequence[Table]) -> None:
     transfer.clear_seeds(tx)
     reading = _Reading(file, tables)
     for table, rows in itertools.groupby(reading.each(), key=lambda pair: pair[0]):
-        while batch := [row for _, row in itertools.islice(rows, _BATCH)]:
+        size = _LARGE_BATCH if table.has_large_rows else _BATCH
+        while batch := [row for _, row in itertools.islice(rows, size)]:
             transfer.insert(tx, table, batch)
     transfer.set_numbers(tx, reading.numbers)
 

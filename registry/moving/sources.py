@@ -1,5 +1,6 @@
 """Where images can come from: what every kind of source is made of."""
 
+import errno
 import json
 import os
 import stat
@@ -11,6 +12,8 @@ from typing import Any, TypeAlias
 from registry.oci import media_types
 from registry.oci.manifest import MOST_BYTES
 from storage.digest import Digest
+
+_MOST_BYTES = 64 << 20  # of an index of everything that there is
 
 FindFile: TypeAlias = Callable[[Digest], Path]
 
@@ -48,9 +51,7 @@ def read_manifest(find_file: FindFile, digest: Digest) -> bytes:
     """The bytes of a manifest, hashed. Raises Unreadable."""
     path = find_file(digest)
     try:
-        with open(path, "rb", opener=_open) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Unreadable("the manifest is no file")
+        with open(path, "rb", opener=open_file) as file:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise Unreadable("the manifest is not in the source") from None
@@ -61,8 +62,22 @@ def read_manifest(find_file: FindFile, digest: Digest) -> bytes:
     return content
 
 
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # or a pipe of that name is waited for, for ever
+def open_file(path: str, flags: int) -> int:
+    """An opener for `open`, of files alone: a pipe of that name would be waited for, for ever. Raises OSError."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", path)
+    return descriptor
+
+
+def read_file(path: Path) -> bytes:
+    """A small one: what a source says of itself. Raises OSError, also when it is no file, or no small one."""
+    with open(path, "rb", opener=open_file) as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
 
 
 def guess_media_type(content: bytes) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 
 from storage.blobstore import StoreFull, UploadMissing, UploadState
 from storage.s3.errors import Refused
-from storage.s3.means import Means, see_through
+from storage.s3.means import Means
 from storage.s3.parts import LARGE, LEAST, Cutter, part_size
 from storage.s3.progress import Part, Tail
 from storage.s3.resume import Resumed, S3Resumption
 from storage.spool import Segment
+from storage.waiting import see_through
 
 _WRITTEN_AT_ONCE = 1 << 20  # bytes per thread hop into a spool file
 

@@ -48,11 +48,10 @@ class S3Completion:
 
     async def fetch_tail(self, upload: UploadState, tail: Tail) -> Segment:
         """The tail's bytes. Raises UploadMissing: they are gone, or a late writer has put others there."""
-        segment = Segment(0, tail.size)
         known = self._means.ends.get(upload.key, tail.sha256)
         if known is not None:
-            segment.add(known)
-            return segment
+            return Segment.of(known)
+        segment = Segment(0, tail.size)
         digest = hashlib.sha256()
         await self._means.in_thread(segment.spill, self._means.spool)  # very many may be fetched at once
         try:

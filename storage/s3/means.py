@@ -2,12 +2,12 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from storage.blobstore import StoreUnavailable, UploadState
 from storage.budget import Budget
@@ -74,21 +74,6 @@ class Means:
     def forget(self, key: str) -> None:
         self.ends.drop(key)
         self.plain.drop(key)
-
-
-async def see_through(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work to its end, however often it is cancelled; then the cancellation goes on."""
-    task = asyncio.ensure_future(work)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as problem:
-            cancellation = problem
-    if cancellation:
-        task.exception()  # looked at, or asyncio reports it as forgotten
-        raise cancellation
-    task.result()
 
 
 async def chain(*contents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -46,8 +46,6 @@ async def test_a_cancellation_while_the_mark_is_made(source: Registry, target: R
 
 
 @places.only_on("files", "of what a volume says")
-# The other copies end with the failing one; a file that one of them was just opening is closed when it is forgotten.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_an_unreadable_file_is_no_damage(source: Registry, target: Registry, full: Full) -> None:
     """What may be over in a moment stops the migration, also one that accepts damage: no blob gets lost by it."""
     [file] = (full.folder / "blobs" / "data").rglob(key_of(full, LARGE.content))

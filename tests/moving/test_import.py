@@ -158,7 +158,19 @@ def test_a_pipe_is_no_manifest(tree: Distribution) -> None:
     outcome = program("import", str(tree.path), "--json", **own_settings())
     assert outcome.status == 1
     refusals = json.loads(outcome.stdout)["refusals"]
-    assert {each["problem"] for each in refusals if each["reference"] == str(OLD.digest)} >= {"the manifest is no file"}
+    problems = {each["problem"] for each in refusals if each["reference"] == str(OLD.digest)}
+    assert problems >= {"the manifest cannot be read: it is no file"}
+    assert tags_of("library/app")["2"] == str(IMAGE.digest)
+
+
+def test_a_pipe_is_no_link(tree: Distribution) -> None:
+    """Nor is one waited for in the place of a file that says where a tag points."""
+    link = next(tree.path.rglob("_manifests/tags/1/current/link"))
+    link.unlink()
+    os.mkfifo(link)
+    outcome = program("import", str(tree.path), "--json", **own_settings())
+    assert outcome.status == 1
+    assert [each for each in json.loads(outcome.stdout)["refusals"] if str(link) in each["problem"]]
     assert tags_of("library/app")["2"] == str(IMAGE.digest)
 
 

@@ -112,10 +112,10 @@ class TcpProxy:
             if to_client.can_write_eof() and not to_client.transport.is_closing():
                 await to_client.drain()
         finally:
+            to_server.transport.abort()  # before anything is awaited: the end of the proxy may cancel this once more
             for direction in directions:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
-            to_server.transport.abort()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection that is made while it is cancelled is ended, not forgotten."""
