@@ -17,6 +17,7 @@ from tests.metadata.numbers import insert, read_numbers, through
 from tests.metadata.rows import insert_repository, rows
 from tests.servers.postgres import PostgresServer, drop_database, fresh_database
 from tests.servers.proxy import TcpProxy
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -183,11 +184,12 @@ async def test_server_that_ends_while_it_commits(server: PostgresServer, how: si
         connection.execute("CREATE TABLE number (n BIGINT)")
     with TcpProxy(server.port) as proxy:
         database = PostgresDatabase(through(proxy, url))
-        proxy.lose_answer(b"COMMIT")
+        proxy.lose_answer(b"COMMIT", and_refuse=True)
         writing = asyncio.ensure_future(database.write(insert(1)))
         assert await asyncio.to_thread(proxy.is_lost.wait, WAIT)
         await asyncio.to_thread(server.stop, how)
         await asyncio.to_thread(server.start)
+        proxy.heal()
         if how is signal.SIGKILL:
             with pytest.raises(Unavailable, match="perhaps it is done"):
                 await writing
@@ -238,13 +240,22 @@ async def set_read_only(url: str, value: str) -> None:
 
 async def test_too_many_connections(url: str) -> None:
     """Where the server takes no more of them it is as if it was not there."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'ALTER DATABASE "{connection.info.dbname}" CONNECTION LIMIT 1'.encode())
-        connection.execute("DROP ROLE IF EXISTS few; CREATE ROLE few LOGIN")
     few = psycopg.conninfo.make_conninfo(url, user="few")
-    with psycopg.connect(few), pytest.raises(Unavailable, match="too many connections"):
-        PostgresDatabase(few)
-    PostgresDatabase(few).close()
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(url, dbname="postgres", autocommit=True) as outside:  # one that does not count
+        outside.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 1'.encode())
+        outside.execute("DROP ROLE IF EXISTS few; CREATE ROLE few LOGIN")
+
+        def is_left() -> bool:
+            """The server needs a moment to notice the end of a connection."""
+            count = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+            return outside.execute(count, [name]).fetchone() == (0,)
+
+        wait_until(is_left, "those who made the database are gone")
+        with psycopg.connect(few), pytest.raises(Unavailable, match="too many connections"):
+            PostgresDatabase(few)
+        wait_until(is_left, "the only one is gone")
+        PostgresDatabase(few).close()
 
 
 async def test_statement_that_takes_too_long(numbers: PostgresDatabase) -> None:

@@ -25,6 +25,7 @@ class TcpProxy:
         self._is_refusing = False
         self._moves = asyncio.Event()  # cleared while nothing is carried
         self._lost = b""
+        self._refuses_then = False
         self.is_lost = threading.Event()  # the answer that `lose_answer` asked for
 
     def __enter__(self) -> Self:
@@ -58,10 +59,14 @@ class TcpProxy:
         """Reset the connections that there are."""
         self._run(self._cancel())
 
-    def lose_answer(self, to: bytes) -> None:
-        """Reset the connection that next sends `to`, once the server has answered it, and keep the answer."""
+    def lose_answer(self, to: bytes, *, and_refuse: bool = False) -> None:
+        """Reset the connection that next sends `to`, once the server has answered it, and keep the answer.
+
+        With `and_refuse` nobody gets through from that moment, so that nobody can ask again before the test goes on.
+        """
         self.is_lost.clear()
         self._lost = to
+        self._refuses_then = and_refuse
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
@@ -139,6 +144,7 @@ class TcpProxy:
     async def _answer(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: asyncio.Event) -> None:
         while piece := await source.read(_PIECE):
             if waiting.is_set():
+                self._is_refusing = self._is_refusing or self._refuses_then
                 self.is_lost.set()
                 return
             await self._moves.wait()
