@@ -1,7 +1,8 @@
 """Who asks, and may they: credentials become a caller, a caller's grants become a verdict. For every door.
 
 What is remembered of identities, grants and keys holds as long as the epoch of access stands, which each request asks
-the database for: a change is in force with the next request, in every process.
+the database for, before anything else or together with what it is about: a change is in force with the next request,
+in every process.
 """
 
 import contextlib
@@ -20,20 +21,20 @@ from registry.federation import Federation, IdTokenInvalid
 from registry.identities import OIDC
 from registry.identity import Actor, Clock, Deed
 from registry.limits import FailureLimits, network_of
-from registry.metadata import epochs, grants, identities, repositories, signing_keys
+from registry.metadata import identities, repositories
 from registry.metadata.changes import AccessEvent
-from registry.metadata.database import Database, Transaction
+from registry.metadata.database import Database
 from registry.metadata.identities import Identity, Kind
-from registry.metadata.signing_keys import SigningKey
+from registry.metadata.lookups import Lookup
 from registry.oci.names import RepositoryName
 from registry.passwords import BCRYPT, PasswordInvalid, Passwords, Turns, is_secret
+from registry.remembered import RememberedAccess, Rights
 from registry.tokens import KeyUnknown, TokenClaims, TokenExpired, TokenInvalid, Tokens
 
 TOKEN_SECONDS = 300
 # An id token is short-lived and cannot be had again in the middle of a long push, so what it is exchanged for lives
 # longer. That costs no control: whoever is gone, or lost a grant, is refused at once, whatever their token says.
 FEDERATED_TOKEN_SECONDS = 3600
-_MOST_REMEMBERED = 10_000
 _CHECKS_AT_ONCE = 4  # of passwords from one address
 _LONGEST_SUBJECT = 255
 _WRONG = "the name or the password is wrong"
@@ -108,20 +109,16 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Rights:
-    identity: Identity
-    grants: tuple[Grant, ...]
+class Recalled:
+    """A caller who is admitted by what is remembered of the epoch `epoch`."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """What the epoch stands for, of one moment."""
-
+    caller: Caller
     epoch: int
-    keys: tuple[SigningKey, ...]
-    is_guarded: bool
-    bcrypt_cost: int
-    everybodys: tuple[Grant, ...]
+
+    def is_confirmed(self, lookup: Lookup) -> bool:
+        """Whether it was so at the moment of the lookup, too: also that no repository was deleted since the token."""
+        is_fresh = self.caller.scopes is None or self.caller.issued_at > lookup.deleted_at
+        return is_fresh and self.epoch == lookup.access_epoch
 
 
 class Auth:
@@ -147,41 +144,25 @@ class Auth:
         self._anonymous = anonymous
         self._limits = FailureLimits(clock)
         self._turns = Turns(_CHECKS_AT_ONCE)
-        self._epoch = -1
-        self._order = epochs.Order()
-        self._is_open = False
-        self._stranger = Caller("anonymous", ())
-        self._rights: dict[int, _Rights] = {}
+        self._remembered = RememberedAccess(database, tokens, passwords)
 
     async def refresh(self) -> None:
         """See whether identities, grants or keys have changed. To be called before anything else of a request."""
-        place = self._order.begin()
-        if await self._database.read(epochs.get_epoch) == self._epoch:
-            self._order.take(place)  # A reads before a change and hangs, B sees the change: A must not put it back
-            return
-        found = await self._database.read(_read_access)
-        if not self._order.take(place):
-            return  # what is there was read by a request that began later than this one
-        self._tokens.use(found.keys)
-        self._is_open = not found.is_guarded
-        self._passwords.expect_bcrypt(found.bcrypt_cost)
-        self._stranger = Caller("anonymous", (*found.everybodys, *self._everywhere()))
-        self._rights.clear()
-        self._epoch = found.epoch
+        await self._remembered.refresh()
 
     @property
     def is_open(self) -> bool:
         """Nobody can log in yet, so credentials are not looked at."""
-        return self._is_open
+        return self._remembered.is_open
 
     @property
     def is_protected(self) -> bool:
-        return self._is_open and self._anonymous is AnonymousAccess.PROTECTED
+        return self._remembered.is_open and self._anonymous is AnonymousAccess.PROTECTED
 
     async def identify(self, credentials: Credentials | None, by: Actor) -> Caller:
         """Who asks. Raises LoginFailed, TokenRefused, TooManyRequests, Unavailable."""
-        if credentials is None or self._is_open:
-            return self._stranger
+        if credentials is None or self._remembered.is_open:
+            return self._stranger()
         if isinstance(credentials, Bearer):
             return await self._identify_bearer(credentials.token, by)
         if credentials.name == OIDC:
@@ -210,11 +191,38 @@ class Auth:
             raise LoginFailed("the trust rule is gone")
         return replace(caller, is_federated=True)
 
+    def recall(self, credentials: Credentials | None, action: Action, repository: RepositoryName) -> Recalled | None:
+        """The caller, if what is remembered admits it; asks nothing, and refuses nothing. It is to be confirmed.
+
+        None says no more than that `identify` and `judge` must say.
+        """
+        caller = None if self.is_protected else self._recall_caller(credentials)
+        if caller is None or not decide(caller.grants, repository).allows(action):
+            return None
+        if caller.scopes is not None and not caller.scopes.allows(repository, action):
+            return None
+        return Recalled(caller, self._remembered.epoch)
+
+    def _recall_caller(self, credentials: Credentials | None) -> Caller | None:
+        if credentials is None or self._remembered.is_open:
+            return self._stranger()
+        if isinstance(credentials, Basic):
+            return None
+        try:
+            claims = self._tokens.verify(credentials.token)
+        except TokenInvalid:
+            return None
+        found = [self._remembered.recall(identity_id) for identity_id, _ in claims.identities]
+        if not all(found):
+            return None
+        caller = self._unite(claims.subject, claims.identities, found) if found else self._stranger()
+        return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at) if caller else None
+
     async def renew(self, caller: Caller) -> Caller:
         """The caller with the grants of now: a body may take longer than a right lasts. Raises TokenRefused."""
         await self.refresh()
         if caller.is_anonymous:
-            return replace(caller, grants=self._stranger.grants)
+            return replace(caller, grants=self._stranger().grants)
         renewed = await self._make_caller(caller.name, caller.ids)
         if renewed is None:
             raise TokenRefused("who asked is gone, disabled or has a new secret")
@@ -272,7 +280,7 @@ class Auth:
             return Verdict.SCOPE
         # Where anonymous pull is on, too: a client that is not asked here never sends its user's password.
         is_stranger = caller.is_anonymous and caller.scopes is None
-        if action is Action.ANY and is_stranger and not (self._is_open and caller.grants):
+        if action is Action.ANY and is_stranger and not (self._remembered.is_open and caller.grants):
             return Verdict.LOGIN
         return Verdict.ALLOWED
 
@@ -330,7 +338,7 @@ class Auth:
             self._fail("", "", by, f"bad token: {problem}")
             raise TokenRefused("the token is not valid here") from None
         if not claims.identities:
-            return replace(self._stranger, scopes=claims.scopes, issued_at=claims.issued_at)
+            return replace(self._stranger(), scopes=claims.scopes, issued_at=claims.issued_at)
         caller = await self._make_caller(claims.subject, claims.identities)
         if caller is None:
             raise TokenRefused("whom the token was issued to is gone, disabled or has a new secret")
@@ -338,28 +346,24 @@ class Auth:
 
     async def _make_caller(self, name: str, pairs: Sequence[tuple[int, int]]) -> Caller | None:
         """With the grants of all identities that are still what the pairs say; None when none of them is."""
+        return self._unite(name, pairs, [await self._remembered.find(identity_id) for identity_id, _ in pairs])
+
+    def _unite(self, name: str, pairs: Sequence[tuple[int, int]], found: Sequence[Rights | None]) -> Caller | None:
         now = self._clock()
         alive: list[tuple[int, int]] = []
-        found: list[Grant] = []
-        for pair in pairs:
-            rights = await self._find_rights(pair[0])
+        united: list[Grant] = []
+        for pair, rights in zip(pairs, found, strict=True):
             if rights and rights.identity.stamp == pair[1] and rights.identity.is_active(now):
                 alive.append(pair)
-                found += rights.grants
-        return Caller(name, (*found, *self._stranger.grants), tuple(alive)) if alive else None
+                united += rights.grants
+        return Caller(name, (*united, *self._stranger().grants), tuple(alive)) if alive else None
 
-    async def _find_rights(self, identity_id: int) -> _Rights | None:
-        known = self._rights.get(identity_id)
-        if known is None:
-            # With their epoch: A reads, B sees a change and forgets all rights, A must not bring back those of before.
-            epoch, known = await self._database.read(lambda tx: (epochs.get_epoch(tx), _read_rights(tx, identity_id)))
-            if known and epoch == self._epoch and len(self._rights) < _MOST_REMEMBERED:
-                self._rights[identity_id] = known
-        return known
+    def _stranger(self) -> Caller:
+        return Caller("anonymous", (*self._remembered.everybodys, *self._everywhere()))
 
     def _everywhere(self) -> tuple[Grant, ...]:
         is_undecided = self._anonymous is AnonymousAccess.PROTECTED
-        return () if is_undecided and not self._is_open else _EVERYWHERE[self._anonymous]
+        return () if is_undecided and not self._remembered.is_open else _EVERYWHERE[self._anonymous]
 
     def _fail(self, tried: str, known: str, by: Actor, reason: str) -> None:
         """`known` is the name if there is one like it: what else was typed as a name may be somebody's password."""
@@ -373,20 +377,3 @@ class Auth:
 def _printable(text: str) -> str:
     """What a log and a terminal show and do not obey."""
     return "".join(c if " " <= c <= "~" else "?" for c in text[:_LONGEST_SUBJECT])
-
-
-def _read_access(tx: Transaction) -> _Access:
-    return _Access(
-        epochs.get_epoch(tx),
-        tuple(signing_keys.list_keys(tx)),
-        identities.is_guarded(tx),
-        identities.find_bcrypt_cost(tx),
-        tuple(grants.list_everybodys(tx)),
-    )
-
-
-def _read_rights(tx: Transaction, identity_id: int) -> _Rights | None:
-    identity = identities.get(tx, identity_id)
-    if identity is None:
-        return None
-    return _Rights(identity, (EVERYTHING,) if identity.is_admin else tuple(grants.list_all(tx, identity_id)))

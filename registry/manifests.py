@@ -1,6 +1,7 @@
 """Manifests, with the tags that point to them: put, get, list, delete; and the referrers of a subject."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,8 +18,9 @@ from registry.errors import (
     NameUnknown,
 )
 from registry.identity import Actor, Clock, Deed
-from registry.metadata import manifests, repositories, tags
+from registry.metadata import lookups, manifests, repositories, tags
 from registry.metadata.database import Database, Transaction
+from registry.metadata.lookups import FoundManifest, Lookup
 from registry.metadata.manifests import ListedManifest, Referrer, StoredManifest
 from registry.oci.manifest import Kind, Manifest, parse_manifest
 from registry.oci.names import Reference, RepositoryName, Tag
@@ -27,6 +29,7 @@ from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
 
 _PARSED_INLINE = 64 << 10  # bytes: parsing fewer takes less than a thread hop, more would hold up the event loop
+_MOST_REMEMBERED, _LARGEST_REMEMBERED = 16 << 20, 256 << 10  # bytes of manifests in memory, in all and of one
 _MOST_REFERRERS = 1_000
 _MOST_REFERRER_BYTES = 1 << 20
 
@@ -66,6 +69,29 @@ class ReferrersPage:
     is_last: bool
 
 
+class _Contents:
+    """Bytes by their digest, `most` in all; those that were asked for last are kept. Nothing else can have a digest."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._contents: OrderedDict[str, bytes] = OrderedDict()
+
+    def get(self, digest: str) -> bytes | None:
+        content = self._contents.get(digest)
+        if content is not None:
+            self._contents.move_to_end(digest)
+        return content
+
+    def put(self, digest: str, content: bytes) -> None:
+        if len(content) > _LARGEST_REMEMBERED or digest in self._contents:
+            return
+        self._contents[digest] = content
+        self._size += len(content)
+        while self._size > self._most:
+            self._size -= len(self._contents.popitem(last=False)[1])
+
+
 class Manifests:
     def __init__(
         self, database: Database, clock: Clock, sparse: SparseManifests = SparseManifests.REFUSE, reach: Reach = pass_by
@@ -74,6 +100,7 @@ class Manifests:
         self._clock = clock
         self._sparse = sparse
         self._reach = reach
+        self._contents = _Contents(_MOST_REMEMBERED)
         self._parsing = asyncio.Semaphore(1)  # one large manifest at a time: a parsed one is much larger than its text
 
     async def put(self, push: ManifestPush, by: Actor, permission: Permission) -> Manifest:
@@ -109,6 +136,20 @@ class Manifests:
         if manifest is None:
             raise ManifestUnknown(str(reference))
         return manifest
+
+    async def look_up(self, repository: RepositoryName, reference: Reference) -> Lookup:
+        """What the reference names, with what access is to be judged by at the same moment."""
+        return await self._database.read(lambda tx: lookups.look_up(tx, repository, reference))
+
+    async def read(self, manifest: FoundManifest) -> bytes:
+        """The bytes of a manifest that was looked up. Raises ManifestUnknown: it was removed just now."""
+        content = self._contents.get(manifest.digest)
+        if content is None:
+            content = await self._database.read(lambda tx: lookups.find_content(tx, manifest))
+            if content is None:
+                raise ManifestUnknown(manifest.digest)
+            self._contents.put(manifest.digest, content)
+        return content
 
     async def list_page(
         self, repository: RepositoryName, after: str, limit: int, *, is_deleted: bool = False, is_untagged: bool = False

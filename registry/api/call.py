@@ -7,9 +7,14 @@ from starlette.requests import Request
 
 from registry.access.grants import Action, Permission, decide
 from registry.api.target import Target
-from registry.auth import Caller
+from registry.auth import Caller, Recalled
 from registry.identity import Actor
+from registry.metadata.lookups import Lookup
 from registry.oci.names import RepositoryName
+
+
+class AccessChanged(Exception):
+    """What was remembered of access is not what holds: the caller is to be admitted anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,8 @@ class Call:
     """`public_url` begins every Location: empty by default, so that Locations are relative to what the client used.
 
     `may_pull` says whether the caller may pull from another repository, too; `admit_again` who the caller is now, after
-    the body has come, and refuses one whose right has ended meanwhile.
+    the body has come, and refuses one whose right has ended meanwhile. With `recalled` the caller was admitted by what
+    is remembered, and the endpoint has to `confirm` it.
     """
 
     request: Request
@@ -26,7 +32,13 @@ class Call:
     caller: Caller
     may_pull: Callable[[RepositoryName], Awaitable[bool]]
     admit_again: Callable[[], Awaitable[Caller]]
+    recalled: Recalled | None = None
     public_url: str = ""
+
+    def confirm(self, lookup: Lookup | None) -> None:
+        """To be called before anything that depends on access is said. Raises AccessChanged: nothing may be said."""
+        if self.recalled and not (lookup and self.recalled.is_confirmed(lookup)):
+            raise AccessChanged
 
     @property
     def repository(self) -> RepositoryName:

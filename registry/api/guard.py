@@ -9,7 +9,7 @@ from registry.api.challenge import BASIC, Challenger
 from registry.api.credentials import CredentialsInvalid, parse_credentials
 from registry.api.observe import Record
 from registry.api.origin import Networks, client_address, comes_from_this_machine, refuse_malformed
-from registry.auth import Auth, Caller, LoginFailed, TokenRefused, Verdict
+from registry.auth import Auth, Caller, Credentials, LoginFailed, Recalled, TokenRefused, Verdict
 from registry.errors import Denied, NameInvalid, NameUnknown, RegistryError, Unauthorized
 from registry.identity import Actor
 from registry.limits import RequestLimits, network_of
@@ -34,9 +34,7 @@ class Guard:
 
     async def enter(self, request: Request) -> Actor:
         """What every request passes, also one for a token: an actor without a name. Raises RequestInvalid, Denied."""
-        record: Record = request.scope["entrepot.record"]
-        record.client = client_address(request, self._proxies)
-        refuse_malformed(request)
+        record = self._take_note(request)
         await self._auth.refresh()
         if self._auth.is_protected and not comes_from_this_machine(request):
             raise Denied(
@@ -46,6 +44,21 @@ class Guard:
             )
         return Actor("anonymous", record.client, record.request_id)
 
+    def recall(self, request: Request, action: Action, repository: RepositoryName) -> Recalled | None:
+        """The caller, if what is remembered of access admits the request: to be confirmed by what the endpoint finds.
+
+        None says no more than that `admit` must say. Raises RequestInvalid, TooManyRequests.
+        """
+        record = self._take_note(request)
+        try:
+            recalled = self._auth.recall(self._parse_credentials(request), action, repository)
+        except CredentialsInvalid:
+            return None
+        if recalled:
+            record.actor = recalled.caller.name
+            self._count(recalled.caller, record)
+        return recalled
+
     async def admit(self, request: Request, action: Action, repository: RepositoryName | None) -> Caller:
         """The caller of an allowed request.
 
@@ -54,7 +67,7 @@ class Guard:
         by = await self.enter(request)
         scope = _find_scope(request, action, repository)
         caller = await self.identify(request, by, scope)
-        self._limits.take(network_of(by.address) if caller.is_anonymous else f"name {caller.name}")
+        self._count(caller, request.scope["entrepot.record"])
         verdict = await self._auth.judge(caller, action, repository)
         if verdict is not Verdict.ALLOWED:
             if verdict in (Verdict.HIDDEN, Verdict.DENIED):
@@ -78,14 +91,29 @@ class Guard:
     async def identify(self, request: Request, by: Actor, scope: str = "") -> Caller:
         """Raises RequestInvalid, Unauthorized, TooManyRequests, Unavailable."""
         try:
-            credentials = None if self._auth.is_open else parse_credentials(request)
-            caller = await self._auth.identify(credentials, by)
+            caller = await self._auth.identify(self._parse_credentials(request), by)
         except TokenRefused as problem:
             raise self._unauthorized(str(problem), request, scope, _INVALID) from None
         except (CredentialsInvalid, LoginFailed) as problem:
             raise self._unauthorized(str(problem), request, scope) from None
         request.scope["entrepot.record"].actor = caller.name
         return caller
+
+    def _take_note(self, request: Request) -> Record:
+        record: Record = request.scope["entrepot.record"]
+        record.client, record.actor = client_address(request, self._proxies), "anonymous"
+        refuse_malformed(request)
+        return record
+
+    def _parse_credentials(self, request: Request) -> Credentials | None:
+        return None if self._auth.is_open else parse_credentials(request)
+
+    def _count(self, caller: Caller, record: Record) -> None:
+        """Once, however often it is admitted."""
+        if record.is_counted:
+            return
+        record.is_counted = True
+        self._limits.take(network_of(record.client) if caller.is_anonymous else f"name {caller.name}")
 
     def _refuse(
         self, verdict: Verdict, request: Request, action: Action, repository: RepositoryName | None, scope: str

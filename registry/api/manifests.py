@@ -47,14 +47,21 @@ class ManifestEndpoints:
         try:
             reference = parse_reference(call.target.reference)
         except TagInvalid as problem:
+            call.confirm(None)
             raise ManifestUnknown(call.target.reference, str(problem)) from None
-        manifest = await self._manifests.get(call.repository, reference)
+        lookup = await self._manifests.look_up(call.repository, reference)
+        call.confirm(lookup)
+        manifest = lookup.manifest
+        if manifest is None:
+            raise ManifestUnknown(call.target.reference)
         headers = {"Docker-Content-Digest": manifest.digest, "ETag": f'"{manifest.digest}"'}
         is_known = is_unchanged(call.request, manifest.digest)
+        content = b"" if is_known or call.request.method == "HEAD" else await self._manifests.read(manifest)
         self._pulls.note(manifest.id, call.caller.name)
         if is_known:
             return Response(status_code=304, headers=headers)
-        return Response(manifest.content, headers=headers | {"Content-Type": manifest.media_type})
+        headers |= {"Content-Type": manifest.media_type, "Content-Length": str(manifest.size)}
+        return Response(content, headers=headers)
 
     async def put(self, call: Call) -> Response:
         """end-7a and end-7b."""

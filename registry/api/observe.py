@@ -29,7 +29,8 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 class Record:
     """One request as it happens. `received` and `sent` are bytes of bodies; `route` is a closed set of names.
 
-    `refusal` is what the client was told of an error.
+    `is_counted`: it has taken its share of what the caller may ask for in a second. `refusal` is what the client was
+    told of an error.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class Record:
     sent: int = 0
     has_whole_body: bool = False
     has_answer: bool = False
+    is_counted: bool = False
     refusal: str = ""
 
 

@@ -12,14 +12,14 @@ from starlette.types import Receive, Scope, Send
 
 from registry.access.grants import Action
 from registry.api.blobs import BlobEndpoints
-from registry.api.call import Call
+from registry.api.call import AccessChanged, Call
 from registry.api.guard import Guard
 from registry.api.manifests import ManifestEndpoints
 from registry.api.observe import Record
 from registry.api.repositories import RepositoryEndpoints
-from registry.api.target import Kind, parse_target
+from registry.api.target import Kind, Target, parse_target
 from registry.api.uploads import UploadEndpoints
-from registry.auth import Auth
+from registry.auth import Auth, Recalled
 from registry.errors import Denied, MethodNotAllowed
 from registry.identity import Actor
 
@@ -28,11 +28,16 @@ Endpoint: TypeAlias = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`spec` is the endpoint's id in distribution-spec, section "Endpoints"."""
+    """`spec` is the endpoint's id in distribution-spec, section "Endpoints".
+
+    `confirms`: the endpoint asks for the epoch of access together with what it is about, and so need not be preceded by
+    a question for it.
+    """
 
     endpoint: Endpoint
     action: Action
     spec: str
+    confirms: bool = False
 
 
 Routes: TypeAlias = Mapping[tuple[Kind, str], Route]
@@ -49,8 +54,8 @@ def make_routes(
         (Kind.BLOB, "GET"): Route(blobs.get, Action.PULL, "end-2"),
         (Kind.BLOB, "HEAD"): Route(blobs.head, Action.PULL, "end-2"),
         (Kind.BLOB, "DELETE"): Route(blobs.delete, Action.DELETE, "end-10"),
-        (Kind.MANIFEST, "GET"): Route(manifests.get, Action.PULL, "end-3"),
-        (Kind.MANIFEST, "HEAD"): Route(manifests.get, Action.PULL, "end-3"),
+        (Kind.MANIFEST, "GET"): Route(manifests.get, Action.PULL, "end-3", confirms=True),
+        (Kind.MANIFEST, "HEAD"): Route(manifests.get, Action.PULL, "end-3", confirms=True),
         (Kind.MANIFEST, "PUT"): Route(manifests.put, Action.PUSH, "end-7"),
         (Kind.MANIFEST, "DELETE"): Route(manifests.delete, Action.DELETE, "end-9"),
         (Kind.TAGS, "GET"): Route(manifests.list_tags, Action.PULL, "end-8"),
@@ -83,15 +88,26 @@ class Distribution:
         route = self._routes.get((target.kind, request.method))
         if route is None:
             raise MethodNotAllowed(method for kind, method in self._routes if kind is target.kind)
-        caller = await self._guard.admit(request, route.action, target.name)
+        recalled = self._guard.recall(request, route.action, target.repository) if route.confirms else None
+        with contextlib.suppress(ClientDisconnect):  # nobody is there to answer
+            try:
+                response = await self._answer(request, target, route, recalled)
+            except AccessChanged:
+                response = await self._answer(request, target, route)
+            await response(scope, receive, send)
+
+    async def _answer(
+        self, request: Request, target: Target, route: Route, recalled: Recalled | None = None
+    ) -> Response:
+        caller = recalled.caller if recalled else await self._guard.admit(request, route.action, target.name)
+        record: Record = request.scope["entrepot.record"]
         actor = Actor(caller.name, record.client, record.request_id)
         may_pull = partial(self._auth.may_pull, caller)
         again = partial(self._guard.admit_again, request, route.action, target.name, caller)
-        call = Call(request, target, actor, caller, may_pull, again, self._public_url)
-        with contextlib.suppress(ClientDisconnect):  # nobody is there to answer
-            try:
-                response = await route.endpoint(call)
-            except Denied as problem:  # by a grant that is limited to some tags
-                self._auth.note_denial(caller, str(problem), target.name, actor)
-                raise
-            await response(scope, receive, send)
+        try:
+            return await route.endpoint(
+                Call(request, target, actor, caller, may_pull, again, recalled, self._public_url)
+            )
+        except Denied as problem:  # by a grant that is limited to some tags
+            self._auth.note_denial(caller, str(problem), target.name, actor)
+            raise

@@ -10,13 +10,14 @@ from registry.access.globs import RepositoryGlob
 from registry.access.grants import Action, Grant
 from registry.access.scopes import Scopes
 from registry.app import Registry, new_id
-from registry.auth import AnonymousAccess, Auth, Basic, LoginFailed
+from registry.auth import AnonymousAccess, Auth, Basic, Bearer, LoginFailed
 from registry.errors import DigestInvalid, UploadUnknown
 from registry.federation import Federation
 from registry.identity import Actor
 from registry.leases import Leases
 from registry.metadata.identities import Kind
-from registry.oci.names import RepositoryName
+from registry.metadata.lookups import Lookup
+from registry.oci.names import RepositoryName, Tag
 from registry.tokens import TokenInvalid, Tokens
 from registry.uploads import Chunk, Uploads
 from storage.digest import Digest
@@ -51,11 +52,22 @@ def held(registry: Registry) -> HeldDatabase:
 @pytest.fixture
 async def auth(registry: Registry, held: HeldDatabase) -> Auth:
     """That of a server whose database answers when the test says so."""
+    return await make_auth(registry, held)
+
+
+async def make_auth(registry: Registry, held: HeldDatabase, anonymous: AnonymousAccess = AnonymousAccess.NONE) -> Auth:
     tokens = Tokens(held, registry.clock, new_id)
     await tokens.start("service")
     federation = Federation(registry.clock)
-    access = AnonymousAccess.NONE
-    return Auth(held, registry.clock, tokens, registry.passwords, federation, registry.audit, anonymous=access)
+    return Auth(held, registry.clock, tokens, registry.passwords, federation, registry.audit, anonymous=anonymous)
+
+
+async def token_of_robot(registry: Registry, auth: Auth) -> Bearer:
+    """Of one that may pull, and that the server knows from a request before."""
+    basic = Basic("ci", await registry.identities.add_robot("ci", [GRANT], None, BY))
+    await auth.refresh()
+    asked = Scopes({NAME.value: frozenset({"pull", "push"})})
+    return Bearer(auth.issue(await auth.identify(basic, BY), asked)[0])
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -102,6 +114,48 @@ async def test_who_is_disabled_while_somebody_logs_in_stays_out(
     await late
     with pytest.raises(LoginFailed):
         await auth.identify(basic, BY)
+
+
+async def test_who_is_recalled_is_confirmed_by_the_epoch_of_then(registry: Registry, auth: Auth) -> None:
+    """A recalls a robot's grants, B sees them revoked, A's lookup has the new epoch: A is not confirmed by it."""
+    token = await token_of_robot(registry, auth)
+    recalled = auth.recall(token, Action.PULL, NAME)
+    assert recalled
+    assert recalled.is_confirmed(await registry.manifests.look_up(NAME, Tag("latest")))
+    await registry.identities.revoke("ci", GRANT.repositories, BY)
+    late = await registry.manifests.look_up(NAME, Tag("latest"))
+    assert not recalled.is_confirmed(late)
+    await auth.refresh()
+    assert not recalled.is_confirmed(late)
+    assert auth.recall(token, Action.PULL, NAME) is None
+
+
+async def test_a_token_is_not_recalled_for_a_repository_that_was_deleted_since(registry: Registry, auth: Auth) -> None:
+    """The lookup says when that was: what is there now may be somebody else's."""
+    token = await token_of_robot(registry, auth)
+    recalled = auth.recall(token, Action.PULL, NAME)
+    assert recalled
+    assert not recalled.is_confirmed(Lookup(recalled.epoch, recalled.caller.issued_at, None))
+    assert recalled.is_confirmed(Lookup(recalled.epoch, recalled.caller.issued_at - 1, None))
+
+
+async def test_nothing_is_recalled_that_was_never_known(registry: Registry, held: HeldDatabase, auth: Auth) -> None:
+    """A server that has just started recalls no token, and no stranger whom a lookup would confirm."""
+    token = await token_of_robot(registry, auth)
+    fresh = await make_auth(registry, held, AnonymousAccess.PULL)
+    assert fresh.recall(token, Action.PULL, NAME) is None
+    stranger = fresh.recall(None, Action.PULL, NAME)
+    assert stranger
+    assert not stranger.is_confirmed(await registry.manifests.look_up(NAME, Tag("latest")))
+
+
+async def test_nobody_is_recalled_who_may_not(registry: Registry, auth: Auth) -> None:
+    """What the caller may not do, a token that is none, and passwords are for the questions that are always asked."""
+    token = await token_of_robot(registry, auth)
+    assert auth.recall(token, Action.PULL, NAME)
+    assert auth.recall(token, Action.PUSH, NAME) is None
+    for credentials in (None, Bearer("a.b.c"), Basic("ci", "whatever")):
+        assert auth.recall(credentials, Action.PULL, NAME) is None
 
 
 async def test_older_keys_never_come_back(registry: Registry, held: HeldDatabase, auth: Auth) -> None:

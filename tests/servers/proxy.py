@@ -17,6 +17,7 @@ class TcpProxy:
     def __init__(self, target: int) -> None:
         self.port = 0
         self.connections = 0  # that were ever made
+        self.heard: list[bytes] | None = None  # what clients send, from when it is made a list
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
@@ -135,6 +136,8 @@ class TcpProxy:
     async def _send(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, waiting: asyncio.Event) -> None:
         while piece := await source.read(_PIECE):
             await self._moves.wait()
+            if self.heard is not None:
+                self.heard.append(piece)
             if self._lost and self._lost in piece:
                 self._lost = b""
                 waiting.set()
