@@ -37,9 +37,9 @@ _SMALL = 40  # blobs, or manifests of which each is sent or asked for, in one ru
 _PULLS = 4  # of the large blob in one run
 
 _ABOUT = (
-    "Beside CNCF distribution v3.1.2 on the same SeaweedFS. PostgreSQL syncs every commit, distribution has no database.",
-    "Four clients at once for small things, one for a large one. Above 1 is faster; the goal beside boto3's own transfer",
-    "is 0.7.",
+    "Beside CNCF distribution v3.1.2 on the same SeaweedFS. PostgreSQL syncs every commit; distribution has none.",
+    "Four clients at once for small things, one for a large one. Above 1 is faster; the goal beside boto3's own",
+    "transfer is 0.7.",
     "",
 )
 
