@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two connections that checkpoint at once can corrupt a WAL database
 _MOST_JOBS = 256
-_BUSY_MILLISECONDS = 5_000
+_BUSY_MILLISECONDS = 10_000  # clients wait for longer; a disk may take seconds for a sync
 _TRY_SECONDS = 0.001
 # temp_store 2: savepoints spill into memory, not into /var/tmp, which a read-only container lacks.
 _PRAGMAS: dict[str, str | int] = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "temp_store": 2}
