@@ -94,6 +94,7 @@ class Registry:
     ) -> None:
         self.config = config
         windows = windows or Windows(config.undelete_days)
+        self._term = windows.term
         self.database = open_database(config, clock, reach)
         self._gate = Gate(self.database, ", ".join(name_places(config)))
         self.clock = clock or self.database.clock
@@ -159,7 +160,7 @@ class Registry:
         """Bring the schema up to date and see that the blob store is this database's. Its work does not grow."""
 
         def work(tx: Transaction) -> tuple[str, bool]:
-            schema.migrate(tx)
+            schema.migrate(tx, term=self._term)
             self._gate.check(tx)
             registry_id = f"{secrets.randbelow(10**12):012d}"
             return schema.get_or_make_instance(tx, new_id(), registry_id, self.clock()), blobs.is_any_stored(tx)

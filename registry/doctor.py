@@ -88,7 +88,12 @@ class DatabaseDoctor:
             return warning("schema", str(problem), "commands of this version do not work until then")
         if instance is None:
             return fine("schema", "no registry yet: `entrepot serve` makes it")
-        return fine("schema", f"this version's, registry {await self._database.read(schema.get_registry_id)}")
+        registry = f"registry {await self._database.read(schema.get_registry_id)}"
+        try:
+            await self._database.read(schema.refuse_more)
+        except RegistryError:
+            return fine("schema", f"a newer version's, which this one can work with, {registry}")
+        return fine("schema", f"this version's, {registry}")
 
     def _judge(self, server: Server) -> Iterator[Diagnosis]:
         oldest = f"PostgreSQL {_OLDEST_POSTGRES} is the oldest that is tested"

@@ -1,10 +1,10 @@
-"""A database that refuses writes when its registry moves to another place: reads go on."""
+"""A database that refuses writes when its registry moves to another place, or got another schema: reads go on."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from registry.errors import Unavailable
-from registry.metadata import moves
+from registry.metadata import moves, schema
 from registry.metadata.database import Database, Transaction
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class Gate:
         self._database = database
         self._place = place
         self._is_armed = False
+        self._schema = 0  # the one that was last found to be one of ours
         self.is_shared = database.is_shared
         self.file_number = database.file_number
 
@@ -39,16 +40,19 @@ class Gate:
         self._is_armed = True
 
     def check(self, tx: Transaction) -> None:
-        """Raises Moved."""
-        place = moves.find(tx)
+        """Raises Moved; Unavailable when servers of this version cannot work with the schema, which was ours once."""
+        place, number = moves.find_with_schema(tx)
         if place is not None and place != self._place:
             raise Moved(place)
+        if number != self._schema:
+            schema.refuse_newer(tx)
+            self._schema = number
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._database.read(work)
 
     async def write(self, work: Callable[[Transaction], T], *, adds: bool = False) -> T:
-        """As every database's; raises Moved."""
+        """As every database's; raises Moved, and Unavailable as `check` does."""
         if not self._is_armed:
             return await self._database.write(work, adds=adds)
 

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _MOST_FAILURES = 3  # then the work is done while no other writes
 _MOST_LOSSES = 1  # of connections, by one piece of work
+_MOST_WAITS = 40  # of a change of the schema, which gives way to others
+_WAIT_SECONDS = 1.0  # for which it lets them pass
 _QUEUE_SECONDS = 10  # then a job is refused: its client has tried again by now
 _RESOLVE_SECONDS = 10
 _JITTER_SECONDS = 0.01
@@ -134,7 +136,7 @@ class PostgresDatabase:
                     tries.begin = Begin.FIRST
                 elif not tries.may_try_again(problem, is_lost=connection.closed):
                     raise
-            time.sleep(self._random.uniform(0, _JITTER_SECONDS * tries.failures))
+            time.sleep(tries.pause + self._random.uniform(0, _JITTER_SECONDS * tries.failures))
 
     def _attempt(self, connection: Connection, begin: Begin, work: Callable[[Transaction], T]) -> T:
         transaction = PostgresTransaction(connection, begin, self.clock)
@@ -182,11 +184,22 @@ class _Tries:
     def __init__(self) -> None:
         self.begin = Begin.WRITE
         self.failures = 0
+        self.pause = 0.0  # seconds
         self._losses = 0
+        self._waits = 0
 
     def may_try_again(self, problem: psycopg.Error, *, is_lost: bool) -> bool:
+        self.pause = 0.0
         if isinstance(problem, NotAlone):
-            self.begin = Begin.ALONE
+            self.begin = problem.begin
+        elif self.begin is Begin.CHANGE and isinstance(problem, errors.LockNotAvailable):
+            self._waits += 1
+            self.pause = _WAIT_SECONDS
+            if self._waits > _MOST_WAITS:
+                raise Unavailable(
+                    "the schema cannot be changed now: something reads or writes for long, a backup perhaps. Start"
+                    " again when it has ended"
+                ) from problem
         elif isinstance(problem, _RACES):
             self.failures += 1
         elif isinstance(problem, _PERHAPS_RACES) and self.begin is Begin.WRITE:

@@ -28,12 +28,21 @@ class Begin(StrEnum):
     READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
     WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE migration IN ROW SHARE MODE; "
     ALONE = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE migration IN EXCLUSIVE MODE; "
+    # Whoever comes while a lock is waited for has to wait, too, and readers for the lock of a table. So it is soon
+    # given up: before the server looks for deadlocks (deadlock_timeout, 1 s), of which a reader would be the victim.
+    CHANGE = (
+        "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL lock_timeout = '500ms'; LOCK TABLE migration IN EXCLUSIVE MODE; "
+    )
     # Before there is a schema. Each statement sees what is committed: also what was while the lock was waited for.
     FIRST = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_LOCK}); "
 
 
 class NotAlone(psycopg.Error):
-    """The work has said too late that it must be alone: it is to be run again."""
+    """The work has said too late that it must be alone: it is to be run again, and to `begin` so."""
+
+    def __init__(self, begin: Begin) -> None:
+        super().__init__()
+        self.begin = begin
 
 
 class PostgresTransaction:
@@ -81,11 +90,12 @@ class PostgresTransaction:
     def now(self) -> int:
         return int(self.only(f"SELECT {CLOCK}")[0])
 
-    def alone(self) -> None:
-        if self.begin is Begin.WRITE:
+    def alone(self, *, gives_way: bool = False) -> None:
+        begin = Begin.CHANGE if gives_way else Begin.ALONE
+        if self.begin in (Begin.WRITE, Begin.ALONE) and self.begin is not begin:
             if self._has_begun:
-                raise NotAlone
-            self.begin = Begin.ALONE
+                raise NotAlone(begin)
+            self.begin = begin
         self.run("SET LOCAL statement_timeout = 0")  # a migration may have to read a large table
         self._connection.patience = 3_600
 

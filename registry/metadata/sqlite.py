@@ -59,7 +59,7 @@ class SqliteTransaction:
     def only(self, sql: str, **parameters: Value) -> Row:
         return self.run(sql, **parameters)[0]
 
-    def alone(self) -> None:
+    def alone(self, *, gives_way: bool = False) -> None:
         """Every write of SQLite is."""
 
 

@@ -86,6 +86,7 @@ class Backup:
             instance = schema.find_instance(tx)
             if instance is None:
                 raise Unavailable("there is no registry yet")
+            schema.refuse_more(tx)
             return instance, transfer.find_schema(tx), rows.write(tx, spool, transfer.TABLES)
 
         taken_at = self._clock()

@@ -109,6 +109,8 @@ class Migration:
         instance = await self._source.database.read(schema.find_instance)
         if instance is None:
             raise CannotMigrate("there is no registry that could move")
+        if self._moves_rows:
+            await self._source.database.read(schema.refuse_more)
         await self._source.store.verify(instance)
         moved_to = await self._source.database.read(moves.find)
         if self._moves_rows:
@@ -198,6 +200,7 @@ class Migration:
         with tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as echo:
 
             def read(tx: Transaction) -> Written:
+                schema.refuse_more(tx)  # again: a newer server may have come
                 return rows.write(tx, spool, _TABLES)
 
             def write(tx: Transaction) -> None:

@@ -166,40 +166,6 @@ async def test_access_keeps_the_change_log(tmp_path: Path) -> None:
     empty.close()
 
 
-async def test_newer_schema_is_refused(database: Database) -> None:
-    """A database that a later version has migrated is refused and left as it is."""
-    await database.write(lambda tx: tx.run("INSERT INTO migration (number, name) VALUES (9999, '9999_future.sql')"))
-    for work in (schema.migrate, schema.find_instance):
-        with pytest.raises(Unavailable, match="9999"):
-            await database.write(work)
-    assert await rows(database, "SELECT max(number) FROM migration") == [(9999,)]
-
-
-async def test_schema_that_only_has_more_is_served_beside_newer_servers(database: Database) -> None:
-    """Where servers of two versions may run, one goes on with a schema to which a later one has only added."""
-
-    def add(tx: Transaction) -> None:
-        name = f"9999_future.sql{schema._ADDITIVE}"
-        tx.run("INSERT INTO migration (number, name) VALUES (9999, :name)", name=name)
-
-    await database.write(add)
-    if not database.is_shared:
-        with pytest.raises(Unavailable, match="9999"):
-            await database.write(schema.migrate)
-        return
-    assert await database.write(schema.migrate) == 9999
-    assert await database.read(schema.find_instance) is None
-    await database.write(lambda tx: tx.run("INSERT INTO migration (number, name) VALUES (10000, '10000_other.sql')"))
-    with pytest.raises(Unavailable, match="10000"):
-        await database.write(schema.migrate)
-
-
-def test_additive_migrations_are_recorded_as_such() -> None:
-    """The first line of a migration says that it only adds, and its row tells so to older servers."""
-    assert schema._record("1.sql", "-- additive\nCREATE TABLE a;").endswith(schema._ADDITIVE)
-    assert schema._record("1.sql", "-- It is not.\n-- additive\nCREATE TABLE a;") == "1.sql"
-
-
 async def test_database_of_another_program_is_left_alone(empty: Database) -> None:
     """A database with tables, none of them the registry's, is refused before anything is written to it."""
     await empty.write(lambda tx: schema._define(tx, "CREATE TABLE theirs (x TEXT) STRICT"))
