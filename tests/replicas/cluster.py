@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.kill.client import Answer, Client
@@ -10,7 +10,7 @@ from tests.kill.running import RunningServer
 from tests.places import Place, place_under_test
 
 SERVER = (sys.executable, "-m", "tests.replicas.server")
-SECONDS_TO_END = "4"  # of which half is for load balancers to see it
+SECONDS_TO_END = "2"  # of which half is for load balancers to see it
 
 
 def shared_place() -> Place:
@@ -37,17 +37,17 @@ class Cluster:
             assert server.wait_ready(), server.log_end()
         return begun
 
-    def restart(self, server: RunningServer) -> RunningServer:
-        """Start one again that has ended, where it was."""
-        again = self._begin(ENTREPOT_PORT=str(server.port))
+    def restart(self, server: RunningServer, command: Sequence[str] = SERVER) -> RunningServer:
+        """Start one again that has ended, where it was, perhaps in another version."""
+        again = self._begin(command, ENTREPOT_PORT=str(server.port))
         again.port = server.port
         self.servers[self.servers.index(server)] = again
         assert again.wait_ready(), again.log_end()
         return again
 
-    def begin(self, **settings: str) -> RunningServer:
+    def begin(self, command: Sequence[str] = SERVER, **settings: str) -> RunningServer:
         """One that the test waits for itself: it may refuse to start."""
-        server = self._begin(**settings)
+        server = self._begin(command, **settings)
         self.servers.append(server)
         return server
 
@@ -60,9 +60,9 @@ class Cluster:
             if server.program.poll() is None:
                 server.kill()
 
-    def _begin(self, **settings: str) -> RunningServer:
+    def _begin(self, command: Sequence[str] = SERVER, **settings: str) -> RunningServer:
         log = self.folder / f"server-{len(list(self.folder.glob('server-*')))}.log"
-        return RunningServer(SERVER, self.folder / "registry", log, **self.environment | settings)
+        return RunningServer(command, self.folder / "registry", log, **self.environment | settings)
 
 
 @contextlib.contextmanager
