@@ -35,7 +35,7 @@ _LONGEST = 30.0  # seconds: what has taken so long is not tried again
 class S3Tuning:
     """`patience`: seconds that a call waits for a thread; `in_flight`: parts of one upload under way at once.
 
-    `silence`: seconds in which the store must send something.
+    `silence`: seconds in which the store must send something. `url_seconds`: how long a URL for a client is valid.
     """
 
     threads: int = 32
@@ -43,6 +43,7 @@ class S3Tuning:
     attempts: int = 4
     patience: float = 30.0
     silence: float = _SILENCE
+    url_seconds: int = 3_600
     has_plain_hashes: bool = False
 
 

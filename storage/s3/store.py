@@ -95,7 +95,7 @@ class S3BlobStore:
         )
         self._completion = S3Completion(self._means)
         self._resumption = S3Resumption(self._means, self._completion)
-        self._urls = S3Urls(place, clock)
+        self._urls = S3Urls(place, clock, tuning.url_seconds)
         self._writing: set[str] = set()
 
     def close(self) -> None:

@@ -13,17 +13,16 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client as Boto
 
 SMALLEST = 64 << 10  # bytes: up to here one more round trip costs more than the bytes
-_VALID = 3_600_000  # milliseconds
-_LEAST_LEFT = 1_800_000  # milliseconds that a URL must be valid for when it is given out again
 _MOST_KEPT = 10_000
 
 
 class S3Urls:
-    """`clock` in Unix milliseconds."""
+    """`clock` in Unix milliseconds. A URL is valid for so many `seconds`, and given out while half of them are left."""
 
-    def __init__(self, place: S3Place, clock: Callable[[], int]) -> None:
+    def __init__(self, place: S3Place, clock: Callable[[], int], seconds: int) -> None:
         self._place = place
         self._clock = clock
+        self._seconds = seconds
         self._api: Boto | None = None
         self._connecting = threading.Lock()
         self._lock = threading.Lock()  # never held for long: the event loop takes it
@@ -36,16 +35,17 @@ class S3Urls:
         """A URL that was given out before and is still good for long enough."""
         with self._lock:
             url, ends = self._kept.get(key, ("", 0))
-            return url if ends - self._clock() >= _LEAST_LEFT else None
+            return url if ends - self._clock() >= self._seconds * 1000 // 2 else None
 
     def sign(self, key: str) -> str:
         """A new URL. It may ask for new credentials first, so it belongs into a thread."""
-        api, place, now = self._connect(), self._place, self._clock()
+        api, place = self._connect(), self._place
+        ends = self._clock() + self._seconds * 1000
         url = api.generate_presigned_url(
-            "get_object", Params={"Bucket": place.bucket, "Key": place.blob(key)}, ExpiresIn=_VALID // 1000
+            "get_object", Params={"Bucket": place.bucket, "Key": place.blob(key)}, ExpiresIn=self._seconds
         )
         with self._lock:
-            self._kept[key] = (url, min(now + _VALID, _expiry(api) or now + _VALID))
+            self._kept[key] = (url, min(ends, _expiry(api) or ends))
             self._kept.move_to_end(key)
             if len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
