@@ -226,6 +226,7 @@ def test_clients_that_vanish_in_a_download(repository: Repository) -> None:
     assert repository.server.call("GET", path).body == content
 
 
+@pytest.mark.fault("F44")
 @only_on("files", "the files that the server has open")
 def test_a_client_that_does_not_read(repository: Repository) -> None:
     """It holds up nobody else, and gets every byte when it reads at last, though the blob was deleted meanwhile."""

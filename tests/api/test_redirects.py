@@ -239,6 +239,7 @@ def test_a_client_elsewhere_is_not_sent_to_this_machine(seaweed: SeaweedServer, 
         assert branch.is_redirected(content, ("X-Forwarded-For", "127.0.0.1"))
 
 
+@pytest.mark.fault("F34")
 def test_redirects_can_be_switched_off(seaweed: SeaweedServer, store: S3Proxy, tmp_path: Path) -> None:
     """Where clients do not reach the store."""
     with running(tmp_path, **settings(seaweed, store), s3_redirects="off") as server:

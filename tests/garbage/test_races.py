@@ -15,7 +15,7 @@ from tests.garbage.races import CONFIG, IMAGE, INDEX, LAYER, LONE, expect_whole,
 from tests.garbage.yard import DAY, HOUR, SECOND, SETTLE, HandClock, Yard
 from tests.places import only_on
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.fault("F43")]
 
 
 async def test_r1_blobs_wait_for_their_manifest(stage: Stage) -> None:

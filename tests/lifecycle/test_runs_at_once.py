@@ -64,6 +64,7 @@ async def test_plan_that_is_superseded_while_it_is_stored(stage: Stage) -> None:
     assert run.tally.total < 2_600
 
 
+@pytest.mark.fault("F49")
 async def test_two_runs_at_once(stage: Stage) -> None:
     """Each image goes once, whoever takes it, and both end."""
     await stage.push_many(300)
@@ -84,6 +85,7 @@ async def test_two_runs_at_once(stage: Stage) -> None:
     assert deletes == [(300, 300)]
 
 
+@pytest.mark.fault("F49")
 async def test_run_beside_an_apply(stage: Stage) -> None:
     """What somebody has said is meant goes on, also while the next round finds that the brake would stop the rest."""
     await stage.push_many(60)

@@ -86,6 +86,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("work", REFUSED.values(), ids=REFUSED)
 async def test_refused(database: Database, work: Callable[[Transaction], None]) -> None:
     """The database refuses it, and the whole transaction with it."""

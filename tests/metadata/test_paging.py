@@ -44,6 +44,7 @@ async def list_pages(database: Database, in_order: list[str], limit: int) -> Asy
         last = names[-1]
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=25)
 @given(st.sets(NAMES, max_size=30), st.integers(1, 7))

@@ -79,6 +79,7 @@ async def test_tables_are_strict(embedded: SqliteDatabase) -> None:
     assert found == [(1,)]
 
 
+@pytest.mark.fault("F40")
 async def test_both_kinds_have_the_same_columns(embedded: SqliteDatabase, served: PostgresDatabase) -> None:
     """Table by table, column by column: what it is called, of which type it is, and whether it may be NULL."""
     types = {"INTEGER": "bigint", "TEXT": "text", "BLOB": "bytea"}
@@ -129,6 +130,7 @@ async def test_migration_is_done_once(database: Database) -> None:
     assert await rows(database, "SELECT * FROM migration") == done
 
 
+@pytest.mark.fault("F49")
 async def test_servers_that_start_at_once_migrate_once(kind: DatabaseKind, tmp_path: Path) -> None:
     """Of several that find an empty database one migrates, and the others find it done."""
     first = open_empty(kind, tmp_path)

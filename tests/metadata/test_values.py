@@ -14,7 +14,7 @@ from storage.digest import Digest
 from tests.metadata.rows import DEED, insert_repository, rows
 from tests.metadata.statements import find_statements
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.fault("F40")]
 
 TEXTS = [
     "",

@@ -102,6 +102,7 @@ async def test_newer_schema_is_refused(database: Database) -> None:
     assert await rows(database, "SELECT max(number) FROM migration") == [(9999,)]
 
 
+@pytest.mark.fault("F50")
 async def test_schema_that_only_has_more_is_served(database: Database) -> None:
     """An older version goes on with it and starts on it, but saves and moves nothing of which it does not know all."""
     await database.write(partial(note_later, number=9999, name=f"9999_future.sql{schema._ADDITIVE}"))
@@ -132,6 +133,7 @@ async def test_first_line_decides(
             await database.write(work)
 
 
+@pytest.mark.fault("F47", "F50")
 async def test_server_that_sleeps_through_a_migration_writes_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +157,7 @@ async def test_server_that_sleeps_through_a_migration_writes_nothing(
         await gate.write(change)
 
 
+@pytest.mark.fault("F50")
 async def test_nothing_is_taken_from_servers_that_live(
     served: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +193,7 @@ async def test_start_without_a_migration_waits_for_nobody(
         await numbers.write(schema.migrate)
 
 
+@pytest.mark.fault("F50")
 @pytest.mark.parametrize("held", ["SELECT 1 FROM tag", "LOCK TABLE migration IN ROW SHARE MODE"])
 async def test_migration_lets_others_pass(
     numbers: PostgresDatabase, holder: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, held: str

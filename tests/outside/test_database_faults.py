@@ -35,6 +35,7 @@ def basic(name: str, password: str = PASSWORD) -> tuple[str, str]:
     return ("Authorization", "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode())
 
 
+@pytest.mark.fault("F35")
 def test_f35_another_program_keeps_sqlite_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push waits for a bounded time and is 503 then; pulls go on; it ends with the lock."""
     monkeypatch.setattr(sqlite, "_BUSY_MILLISECONDS", 300)
@@ -71,6 +72,7 @@ def ask_everything(office: Office, *headers: tuple[str, str]) -> Iterator[Reply]
         yield ask(office.server, method, path.format(**names), *headers)
 
 
+@pytest.mark.fault("F37")
 def test_f37_a_database_that_is_gone_lets_nobody_in(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is 503, with and without credentials, wrong ones too; it comes back by itself, as it was."""
     monkeypatch.setattr("registry.metadata.postgres_connections._PAUSE_SECONDS", 0.05)
@@ -106,6 +108,7 @@ async def add_admin(office: Office, name: str) -> None:
         registry.close()
 
 
+@pytest.mark.fault("F36")
 def test_f36_a_lost_connection_costs_one_attempt(office: Office) -> None:
     """Connections that are reset while nothing happens are made again: nobody hears of it."""
     manifest = office.customer.push_image("v1")
@@ -115,6 +118,7 @@ def test_f36_a_lost_connection_costs_one_attempt(office: Office) -> None:
     office.customer.push_image("v2")
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.parametrize("to", [b"BEGIN", b"COMMIT"], ids=["first statement", "commit"])
 def test_f36_a_lost_answer_is_no_lost_push(office: Office, to: bytes) -> None:
     """The database has done it, or not, and nobody heard: the client gets its 201, and it is done once."""
@@ -130,6 +134,7 @@ def test_f36_a_lost_answer_is_no_lost_push(office: Office, to: bytes) -> None:
     assert (tags, pushes) == ((1,), (1,))
 
 
+@pytest.mark.fault("F36")
 def test_f36_a_database_that_lets_nobody_in(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many connections, a failover, a password that was changed: 503 until it is over."""
     monkeypatch.setattr("registry.metadata.postgres_connections._PAUSE_SECONDS", 0.05)
@@ -145,6 +150,7 @@ def test_f36_a_database_that_lets_nobody_in(office: Office, monkeypatch: pytest.
     office.customer.push_image("v2")
 
 
+@pytest.mark.fault("F36")
 def test_f36_a_database_that_is_read_only(office: Office) -> None:
     """Pulls are served, pushes are 503, until it may be written to again."""
     manifest = office.customer.push_image("v1")
@@ -160,6 +166,7 @@ def test_f36_a_database_that_is_read_only(office: Office) -> None:
     office.customer.push_image("v2")
 
 
+@pytest.mark.fault("F36")
 def test_f36_a_database_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for it is told in time; who needs it not is served meanwhile; it goes on where it stood."""
     monkeypatch.setattr(Connection, "patience", 1.0)
@@ -197,6 +204,7 @@ def own_server() -> Iterator[PostgresServer]:
         server.remove()
 
 
+@pytest.mark.fault("F36")
 def test_f36_a_database_that_is_restarted(own_server: PostgresServer, tmp_path: Path) -> None:
     """What was acknowledged is there, what was not says so, and the server needs no restart."""
     url = fresh_database(own_server)
@@ -212,6 +220,7 @@ def test_f36_a_database_that_is_restarted(own_server: PostgresServer, tmp_path: 
         customer.push_image("v2")
 
 
+@pytest.mark.fault("F39")
 def test_f39_every_server_reads_what_any_has_written(tmp_path: Path) -> None:
     """A change that one server has acknowledged is what the other one answers with, at once."""
     url, settings = fresh_database(), {"storage": f"file://{tmp_path}/blobs", **QUIET}
@@ -230,6 +239,7 @@ def test_f39_every_server_reads_what_any_has_written(tmp_path: Path) -> None:
             assert yours.ask("HEAD", "manifests/v1").status == 404
 
 
+@pytest.mark.fault("F37")
 def test_f37_a_server_waits_for_a_database_that_is_not_up_yet(tmp_path: Path) -> None:
     """Started together with its database it says what it waits for, and serves when that is there."""
     url, log = fresh_database(), tmp_path / "log"

@@ -82,6 +82,7 @@ CALLS = [
 ]
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("deed", [SLOW_DOWN, BROKEN, Lose(), Refuse()], ids=str)
 @pytest.mark.parametrize("operation", CALLS)
 def test_f26_a_wandering_upload_survives_each_call_that_fails_once(pair: Pair, operation: str, deed: Deed) -> None:
@@ -91,6 +92,7 @@ def test_f26_a_wandering_upload_survives_each_call_that_fails_once(pair: Pair, o
     assert fault.done == 1, pair.store.count()
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("operation", CALLS)
 def test_f25_a_wandering_upload_goes_on_after_an_outage(pair: Pair, operation: str) -> None:
     """The request that met the outage is 503, and succeeds when it is made again."""
@@ -99,6 +101,7 @@ def test_f25_a_wandering_upload_goes_on_after_an_outage(pair: Pair, operation: s
     assert fault.done >= 1
 
 
+@pytest.mark.fault("F27")
 def test_f27_an_error_in_the_body_of_a_complete(pair: Pair) -> None:
     """200 with an error: the call is made again."""
     fault = pair.store.break_(Answer(200, "InternalError"), "CompleteMultipartUpload", times=1)
@@ -106,6 +109,7 @@ def test_f27_an_error_in_the_body_of_a_complete(pair: Pair) -> None:
     assert fault.done == 1
 
 
+@pytest.mark.fault("F28")
 def test_f28_a_tail_that_comes_cut(pair: Pair) -> None:
     """What was stored of an upload is read whole, or not at all."""
     pair.store.break_(Cut(0.5), "GetObject", times=1)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from registry.app import Registry
 from registry.identity import Actor
 from registry.metadata.identities import Kind
@@ -37,6 +39,7 @@ def begin(shop: Shop) -> str:
     return session
 
 
+@pytest.mark.fault("F25")
 def test_f25_a_repository_is_deleted_during_an_outage(shop: Shop) -> None:
     """With its sessions; their bytes are the collector's."""
     shop.customer.push_image("v1")
@@ -47,6 +50,7 @@ def test_f25_a_repository_is_deleted_during_an_outage(shop: Shop) -> None:
     assert ask(shop.server, "GET", session).status == 404
 
 
+@pytest.mark.fault("F25")
 def test_f25_a_session_is_cancelled_during_an_outage(shop: Shop) -> None:
     """Its end is certain, whatever becomes of its bytes."""
     session = begin(shop)
@@ -55,6 +59,7 @@ def test_f25_a_session_is_cancelled_during_an_outage(shop: Shop) -> None:
     assert ask(shop.server, "GET", session).status == 404
 
 
+@pytest.mark.fault("F25")
 def test_f25_a_user_is_removed_during_an_outage(shop: Shop) -> None:
     """Rights end at once."""
     do(shop, lambda registry: registry.identities.add_user("alice", _PASSWORD, _OPERATOR, is_admin=True))

@@ -21,6 +21,7 @@ _ATTEMPTS = 4  # of one call
 _SPARE = 20  # retries of all calls together, before the budget is used up
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("deed", [SLOW_DOWN, BROKEN, Refuse()], ids=str)
 @pytest.mark.parametrize("operation", PUSH)
 def test_f25_a_push_survives_each_call_that_fails_once(shop: Shop, operation: str, deed: Deed) -> None:
@@ -34,6 +35,7 @@ def test_f25_a_push_survives_each_call_that_fails_once(shop: Shop, operation: st
     assert len(shop.server.keys_stored()) == 1
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("deed", [SLOW_DOWN, BROKEN, Refuse()], ids=str)
 def test_f25_a_pull_survives_a_call_that_fails_once(shop: Shop, deed: Deed) -> None:
     """A GET and a HEAD are answered as if nothing had been."""
@@ -44,6 +46,7 @@ def test_f25_a_pull_survives_a_call_that_fails_once(shop: Shop, deed: Deed) -> N
         shop.store.heal()
 
 
+@pytest.mark.fault("F25")
 def test_f25_every_tenth_call_is_slowed_down(shop: Shop) -> None:
     """A store that refuses a tenth of the calls costs retries, and no client notices."""
     fault = shop.store.break_(SLOW_DOWN, every=10)
@@ -52,6 +55,7 @@ def test_f25_every_tenth_call_is_slowed_down(shop: Shop) -> None:
     assert fault.done >= 5
 
 
+@pytest.mark.fault("F25")
 def test_f25_an_outage_is_told_and_makes_no_storm(shop: Shop) -> None:
     """Everything that needs the store is 503 with Retry-After, few calls are made, and it ends with the outage."""
     customer, other, content, begun = shop.customer, Customer(shop.server), shop.customer.store(), fresh_blob(LARGE)
@@ -83,6 +87,7 @@ def test_f25_an_outage_is_told_and_makes_no_storm(shop: Shop) -> None:
     assert all(map(customer.has, (content, begun, customer.store())))
 
 
+@pytest.mark.fault("F25")
 def test_f25_the_rest_is_served_while_the_store_says_slow_down(shop: Shop) -> None:
     """A client that may not push hears that it may not, and one that asks for what is not there hears that."""
     shop.store.break_(SLOW_DOWN)
@@ -90,6 +95,7 @@ def test_f25_the_rest_is_served_while_the_store_says_slow_down(shop: Shop) -> No
     assert shop.customer.ask("POST", "blobs/uploads/?digest=sha256:x").status == 400
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("operation", [*PUSH, "HeadObject"])
 def test_f26_an_answer_that_is_lost_is_no_failure(shop: Shop, operation: str) -> None:
     """The store has done it, and nobody heard: it is asked again, and what is there counts."""
@@ -104,6 +110,7 @@ def test_f26_an_answer_that_is_lost_is_no_failure(shop: Shop, operation: str) ->
     assert shop.customer.has(content)
 
 
+@pytest.mark.fault("F26")
 def test_f26_a_part_is_sent_again_under_its_number(shop: Shop) -> None:
     """A part whose answer was lost takes the place of the first one."""
     shop.store.break_(Lose(), "UploadPart", times=1)
@@ -112,6 +119,7 @@ def test_f26_a_part_is_sent_again_under_its_number(shop: Shop) -> None:
     assert parts == ["1", "1"]
 
 
+@pytest.mark.fault("F26")
 def test_f26_a_complete_whose_answer_was_lost_is_looked_for(shop: Shop) -> None:
     """The second Complete says NoSuchUpload, as AWS does: the object that is there is the answer."""
     shop.store.break_(Lose(), "CompleteMultipartUpload", times=1)
@@ -121,6 +129,7 @@ def test_f26_a_complete_whose_answer_was_lost_is_looked_for(shop: Shop) -> None:
     assert shop.customer.has(content)
 
 
+@pytest.mark.fault("F26")
 def test_f26_an_upload_that_is_really_gone_is_no_blob(shop: Shop) -> None:
     """NoSuchUpload without an object: the client is told to begin again, and can."""
     shop.store.break_(Answer(404, "NoSuchUpload"), "CompleteMultipartUpload")
@@ -132,6 +141,7 @@ def test_f26_an_upload_that_is_really_gone_is_no_blob(shop: Shop) -> None:
     assert shop.customer.has(shop.customer.store(content))
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("operation", ["AbortMultipartUpload", "DeleteObject"])
 def test_f26_a_removal_whose_answer_was_lost_is_done(shop: Shop, operation: str) -> None:
     """To remove what is gone is no error."""
@@ -143,6 +153,7 @@ def test_f26_a_removal_whose_answer_was_lost_is_done(shop: Shop, operation: str)
     assert shop.server.uploads_left() == []
 
 
+@pytest.mark.fault("F27")
 def test_f27_a_complete_that_fails_in_its_body_is_a_failure(shop: Shop) -> None:
     """200 with an error in the body is tried again, and at last 503; no row names what is not there."""
     fault = shop.store.break_(Answer(200, "InternalError"), "CompleteMultipartUpload", times=1)
@@ -156,6 +167,7 @@ def test_f27_a_complete_that_fails_in_its_body_is_a_failure(shop: Shop) -> None:
     assert shop.customer.has(shop.customer.store(content))
 
 
+@pytest.mark.fault("F27")
 def test_f27_another_etag_is_not_believed(shop: Shop) -> None:
     """A Complete that answers for another object: the bytes are read back, and they decide."""
     shop.store.break_(OtherTag(), "CompleteMultipartUpload", times=1)
@@ -163,6 +175,7 @@ def test_f27_another_etag_is_not_believed(shop: Shop) -> None:
     assert shop.customer.has(content)
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("cut", [Cut(0.9), Cut(0.9, is_reset=False), Cut(0)], ids=str)
 def test_f28_a_pull_that_breaks_off_is_seen_to(shop: Shop, cut: Cut) -> None:
     """The client gets all bytes, or a transfer that is visibly broken: never a short one that seems whole."""
@@ -175,6 +188,7 @@ def test_f28_a_pull_that_breaks_off_is_seen_to(shop: Shop, cut: Cut) -> None:
     assert shop.customer.has(content)
 
 
+@pytest.mark.fault("F28")
 def test_f28_a_range_goes_on_where_a_pull_broke_off(shop: Shop) -> None:
     """As clients do it."""
     content = shop.customer.store(fresh_blob(3 << 20))
@@ -193,6 +207,7 @@ async def scrub(folder: Path, settings: dict[str, Any]) -> None:
         registry.close()
 
 
+@pytest.mark.fault("F28")
 def test_f28_a_scrub_does_not_take_a_bad_line_for_damage(shop: Shop) -> None:
     """Bytes that did not come say nothing about those that are stored."""
     content = shop.customer.store()
@@ -203,6 +218,7 @@ def test_f28_a_scrub_does_not_take_a_bad_line_for_damage(shop: Shop) -> None:
     assert shop.customer.has(content)
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize(
     ("deed", "said"),
     [
@@ -231,6 +247,7 @@ def test_f29_refused_credentials_are_told_and_nothing_breaks(shop: Shop, deed: D
     assert shop.customer.has(shop.customer.store())
 
 
+@pytest.mark.fault("F29")
 def test_f29_credentials_that_expire_during_a_push(shop: Shop) -> None:
     """Those that are renewed in time cost a retry."""
     fault = shop.store.break_(Answer(400, "ExpiredToken"), "UploadPart", times=1)
@@ -238,6 +255,7 @@ def test_f29_credentials_that_expire_during_a_push(shop: Shop) -> None:
     assert fault.done == 1
 
 
+@pytest.mark.fault("F31")
 def test_f31_a_bucket_that_is_gone_is_no_damage(shop: Shop) -> None:
     """503: clients are not told that blobs are missing, so they do not push them into nothing, and none is marked."""
     content = shop.customer.store()

@@ -19,6 +19,7 @@ from tests.servers.s3_proxy import Hang, S3Proxy
 _MANY = 40  # more than the driver has threads
 
 
+@pytest.mark.fault("F33")
 def test_f33_a_store_that_hangs(
     tmp_path: Path, place: S3Place, store: S3Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def parted(tmp_path: Path, place: S3Place, store: S3Proxy, monkeypatch: pytest.M
         yield Parted(*customers, store)
 
 
+@pytest.mark.fault("F48")
 def test_f48_a_server_that_is_cut_off_from_the_store(parted: Parted) -> None:
     """It answers 503 for bytes, and the truth for all that the database knows; the other one serves everything."""
     near, far, store = parted.near, parted.far, parted.store

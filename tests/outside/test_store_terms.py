@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from registry.app import Registry
 from registry.garbage import Windows
 from storage.s3.client import make_boto
@@ -22,6 +24,7 @@ LISTINGS = {"ListObjectsV2", "ListMultipartUploads", "ListParts", "CopyObject", 
 _ROUND = 20  # steps of the auditor: more than one round of so few rows and keys takes
 
 
+@pytest.mark.fault("F30")
 def test_f30_parts_that_a_killed_server_left_behind(shop: Shop) -> None:
     """The collector finds them by their key when the session has ended; uploads that are open keep theirs."""
     begun = fresh_blob(LARGE)
@@ -59,6 +62,7 @@ async def collect(shop: Shop) -> None:
         registry.close()
 
 
+@pytest.mark.fault("F33")
 def test_f33_a_server_waits_for_a_store_that_is_not_up_yet(tmp_path: Path, place: S3Place, store: S3Proxy) -> None:
     """Started together with its store it says what it waits for, and serves when that is there."""
     log, settings = tmp_path / "log", {"ENTREPOT_STORAGE": f"s3://{place.bucket}/{place.prefix}"}
@@ -73,6 +77,7 @@ def test_f33_a_server_waits_for_a_store_that_is_not_up_yet(tmp_path: Path, place
         assert server.program.wait(SECONDS) == 0, log.read_text()
 
 
+@pytest.mark.fault("F32")
 def test_f32_no_request_lists_anything(shop: Shop) -> None:
     """Pushes in all forms, mounts, pulls and removals rely on nothing that a store may show late, or never."""
     customer, other = shop.customer, Customer(shop.server)
@@ -91,6 +96,7 @@ def test_f32_no_request_lists_anything(shop: Shop) -> None:
     assert not LISTINGS & set(shop.store.count())
 
 
+@pytest.mark.fault("F32")
 def test_f32_a_store_that_knows_no_conditions(shop: Shop) -> None:
     """Where If-None-Match is not implemented, a push needs it not."""
     shop.store.break_(Answer(501, "NotImplemented"), "CompleteMultipartUpload", times=1)
@@ -98,6 +104,7 @@ def test_f32_a_store_that_knows_no_conditions(shop: Shop) -> None:
     assert shop.customer.has(shop.customer.store())
 
 
+@pytest.mark.fault("F38")
 def test_f38_rows_without_bytes(shop: Shop) -> None:
     """A bucket that is older than the database: 404 for what it lacks, the rest is served, a new push repairs it."""
     lost, kept = shop.customer.store(), shop.customer.store()
@@ -113,6 +120,7 @@ def test_f38_rows_without_bytes(shop: Shop) -> None:
     assert asyncio.run(check(shop)) == []
 
 
+@pytest.mark.fault("F38")
 def test_f38_a_short_object_is_never_a_whole_blob(shop: Shop) -> None:
     """An object with fewer bytes than were pushed is one that is missing."""
     content = shop.customer.store()
@@ -122,6 +130,7 @@ def test_f38_a_short_object_is_never_a_whole_blob(shop: Shop) -> None:
     assert shop.customer.has(shop.customer.store(content))
 
 
+@pytest.mark.fault("F38")
 def test_f38_bytes_without_rows(shop: Shop) -> None:
     """A database that is older than the bucket: what it does not know is told, and nobody takes it away."""
     content, stray = shop.customer.store(), "0123456789abcdef0123456789abcdef"

@@ -21,6 +21,7 @@ SECONDS = 4  # that a URL is valid here; what is given out again has half of the
 ELSEWHERE = ("Host", "localhost:5000")  # another name than the store's, so that the client may be sent there
 
 
+@pytest.mark.fault("F34")
 def test_f34_a_url_that_has_expired(
     tmp_path: Path, place: S3Place, store: S3Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

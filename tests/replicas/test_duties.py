@@ -43,6 +43,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     opened.close()
 
 
+@pytest.mark.fault("F49")
 async def test_a_duty_has_one_holder(database: Database) -> None:
     """Whoever has it keeps it by taking it again; nobody else gets it before its term is over."""
     assert await database.write(lambda tx: duties.take(tx, DUTY, "a", LONG))
@@ -108,6 +109,7 @@ async def opened(folder: Path, windows: Windows = WINDOWS) -> AsyncIterator[Regi
         registry.close()
 
 
+@pytest.mark.fault("F47")
 async def test_a_late_collector_removes_nothing(tmp_path: Path) -> None:
     """Its duty is another's by now, so its transaction fails as a whole; the other one's does what is due."""
     async with opened(tmp_path) as frozen, opened(tmp_path, replace(WINDOWS, term=LONG)) as awake:
@@ -123,6 +125,7 @@ async def test_a_late_collector_removes_nothing(tmp_path: Path) -> None:
         assert read_rows(frozen.config, "SELECT 1 FROM repository_blob") == []
 
 
+@pytest.mark.fault("F47")
 async def test_nothing_is_collected_while_one_is_silent(tmp_path: Path) -> None:
     """What it has noted and not written is perhaps lost: the collector rests, and for a while after its burial."""
     async with opened(tmp_path) as silent, opened(tmp_path) as awake:
@@ -149,6 +152,7 @@ def pair(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.fault("F47")
 def test_a_frozen_server_loses_its_duty(pair: Cluster) -> None:
     """Another one takes it over; the first finds that when it goes on, and serves as before."""
     wait_until(lambda: find_holder(pair) is not None, "one has the duty")

@@ -226,6 +226,7 @@ def late(registry: Registry, held: HeldDatabase) -> Late:
     return Late(registry, held)
 
 
+@pytest.mark.fault("F47")
 @pytest.mark.parametrize("start", [(), (START,)])
 @pytest.mark.parametrize("does", ["append", "complete", "cancel"])
 async def test_a_late_writer_changes_nothing(
@@ -250,6 +251,7 @@ async def test_a_late_writer_changes_nothing(
     await late.read(content)
 
 
+@pytest.mark.fault("F47")
 async def test_a_late_writer_leaves_the_others_chunk(late: Late, held: HeldDatabase) -> None:
     """B's chunk is acknowledged and its upload goes on, though A opens the upload where it stood before."""
     session = await late.begin(START)

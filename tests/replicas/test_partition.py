@@ -39,6 +39,7 @@ def push(port: int, content: bytes) -> int:
     return call(port, "POST", f"/v2/acme/app/blobs/uploads/?digest={digest_of(content)}", content, OCTETS).status
 
 
+@pytest.mark.fault("F48")
 def test_a_server_without_its_database_says_so(cluster: Cluster) -> None:
     """It allows nothing by what it remembers, answers 503 with Retry-After, and serves again by itself."""
     content = make_content("seen", 1000)
@@ -58,6 +59,7 @@ def test_a_server_without_its_database_says_so(cluster: Cluster) -> None:
         assert push(cut_off.port, make_content("later", 1000)) == 201
 
 
+@pytest.mark.fault("F46")
 @only_on("files", "a bucket is the same from everywhere")
 def test_servers_with_blobs_of_their_own_refuse_to_start(cluster: Cluster, tmp_path: Path) -> None:
     """The second one, with exit status 1 and words about it; the first one goes on."""
@@ -74,6 +76,7 @@ def test_servers_with_blobs_of_their_own_refuse_to_start(cluster: Cluster, tmp_p
     assert call(third.port, "GET", "/readyz").status == 200
 
 
+@pytest.mark.fault("F49")
 def test_several_that_begin_at_once_make_one_registry(tmp_path: Path) -> None:
     """On a database without tables: one migrates, the others wait for it and find it done."""
     with running_cluster(tmp_path, 0, ENTREPOT_DATABASE=fresh_database(is_migrated=False)) as cluster:
@@ -101,6 +104,7 @@ def test_two_servers_on_one_embedded_database_are_refused(tmp_path: Path) -> Non
         first.stop()
 
 
+@pytest.mark.fault("F49")
 def test_rounds_of_two_commands_at_once_do_what_one_would(cluster: Cluster) -> None:
     """Two collectors and two lifecycle runs beside two servers: each step is a transaction of its own."""
     cluster.start(2)

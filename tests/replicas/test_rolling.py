@@ -4,12 +4,15 @@ import contextlib
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.kill.client import Unanswered, Unreachable
 from tests.kill.verification import find_faults
 from tests.replicas.cluster import Wanderer, running_cluster
 from tests.replicas.rolling import pushing
 
 
+@pytest.mark.fault("F50")
 def test_one_after_the_other_is_restarted_without_errors(tmp_path: Path) -> None:
     """Nobody is refused anything, and nothing acknowledged is lost."""
     with running_cluster(tmp_path, 3) as cluster:

@@ -1,14 +1,19 @@
 """An upload that one server begins goes on at another and ends at a third: nothing of it is in a process."""
 
 import itertools
+import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.kill.client import Answer
 from tests.kill.content import digest_of, make_content
-from tests.replicas.cluster import Cluster, call
+from tests.places import make_config
+from tests.replicas.cluster import Cluster, call, running_cluster, shared_place
+from tests.stored import read_rows
+from tests.waiting import wait_until
 
 MIB = 1 << 20
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -54,6 +59,7 @@ def cut(content: bytes, sizes: tuple[int, ...]) -> Iterator[tuple[int, bytes]]:
         first += size
 
 
+@pytest.mark.fault("F46")
 @pytest.mark.parametrize("first", range(2))
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_each_request_may_go_to_another_server(cluster: Cluster, pattern: str, first: int) -> None:
@@ -70,6 +76,7 @@ def test_each_request_may_go_to_another_server(cluster: Cluster, pattern: str, f
         assert (answer.status, digest_of(answer.content)) == (200, digest)
 
 
+@pytest.mark.fault("F46")
 def test_every_server_knows_where_an_upload_stands(cluster: Cluster) -> None:
     """A status that is asked of another server is of the last acknowledged chunk."""
     content = make_content("status", 300_000)
@@ -111,6 +118,7 @@ def test_an_upload_is_cancelled_from_anywhere(cluster: Cluster) -> None:
         session.send("GET", session.location, status=404)
 
 
+@pytest.mark.fault("F41")
 def test_the_same_blob_from_many_at_once_is_stored_once(cluster: Cluster) -> None:
     """All are told 201, whichever server they asked."""
     content = make_content("same", 2 * MIB)
@@ -134,3 +142,33 @@ def test_the_same_blob_from_many_at_once_is_stored_once(cluster: Cluster) -> Non
     assert faults == []
     for port in cluster.ports:
         assert digest_of(call(port, "GET", f"/v2/acme/app/blobs/{digest}").content) == digest
+
+
+@pytest.mark.fault("F46")
+def test_an_upload_outlives_the_server_that_was_writing_it(tmp_path: Path) -> None:
+    """The next one knows what was acknowledged, and goes on from there; of the chunk under way nothing is left."""
+    content = make_content("outlives", 3 * MIB)
+    with running_cluster(tmp_path, 2) as cluster:
+        dying, second = cluster.servers
+        location = call(dying.port, "POST", UPLOADS).headers["location"]
+        first = call(dying.port, "PATCH", location, content[:MIB], OCTETS | {"Content-Range": f"0-{MIB - 1}"})
+        assert first.status == 202
+        with socket.create_connection(("127.0.0.1", dying.port)) as torn:
+            head = f"PATCH {location} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {OCTETS['Content-Type']}\r\n"
+            torn.sendall(f"{head}Content-Length: {2 * MIB}\r\n\r\n".encode())
+            torn.sendall(content[MIB : 2 * MIB])
+            wait_until(lambda: is_written(cluster), "the chunk is being written")
+            dying.kill()
+        status = call(second.port, "GET", location)
+        assert (status.status, status.headers["range"]) == (204, f"0-{MIB - 1}")
+        headers = OCTETS | {"Content-Range": f"{MIB}-{3 * MIB - 1}"}
+        assert call(second.port, "PATCH", location, content[MIB:], headers).status == 202
+        closed = call(second.port, "PUT", f"{location}?digest={digest_of(content)}")
+        assert closed.status == 201
+        assert call(second.port, "GET", closed.headers["location"]).content == content
+
+
+def is_written(cluster: Cluster) -> bool:
+    """Whether a server has an upload in its hands."""
+    config = make_config(cluster.folder / "registry", shared_place())
+    return bool(read_rows(config, "SELECT 1 FROM upload WHERE writer IS NOT NULL"))

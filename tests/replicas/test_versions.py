@@ -96,6 +96,7 @@ def refuse_to_start(server: RunningServer) -> str:
     return " ".join(log.split())
 
 
+@pytest.mark.fault("F50")
 def test_roll_out_under_load(tmp_path: Path, later: Later) -> None:
     """The first new server changes the schema while old ones serve; one of these that is killed starts again beside it.
 
@@ -121,6 +122,7 @@ def test_roll_out_under_load(tmp_path: Path, later: Later) -> None:
         assert not any("Traceback" in log.read_text() for log in tmp_path.glob("server-*.log"))
 
 
+@pytest.mark.fault("F49", "F50")
 def test_roll_out_that_is_taken_back(tmp_path: Path, later: Later) -> None:
     """New servers that start at once migrate once; the old version starts on the new schema when they are gone."""
     with running_cluster(tmp_path, 1) as cluster:
@@ -138,6 +140,7 @@ def test_roll_out_that_is_taken_back(tmp_path: Path, later: Later) -> None:
         assert find_schema(cluster) == later.number
 
 
+@pytest.mark.fault("F50")
 def test_what_servers_cannot_work_with_waits_until_they_are_stopped(tmp_path: Path, breaking: Later) -> None:
     """The new version names them and does not start; when it has, they refuse to start again, and say why."""
     with running_cluster(tmp_path, 1) as cluster:
@@ -182,6 +185,7 @@ def test_backups_of_two_versions(tmp_path: Path, later: Later) -> None:
             assert says in " ".join(done.stderr.split())
 
 
+@pytest.mark.fault("F50")
 def test_embedded_database_is_taken_back(tmp_path: Path, later: Later, breaking: Later) -> None:
     """An older version serves what a newer one has only added to, and refuses the rest."""
     settings = embedded(tmp_path / "registry")

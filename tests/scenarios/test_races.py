@@ -44,6 +44,7 @@ class Meeting:
         self._may_go.set()
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize("number", [2, 8])
 async def test_same_blob_from_many_at_once(tmp_path: Path, place: Place, number: int) -> None:
     """Pushes of one content that all see no copy yet all succeed, and one copy stays."""
@@ -240,6 +241,7 @@ async def test_delete_of_a_blob_against_a_push_that_names_it(client: Client, is_
         assert pushed == IMAGE.digest
 
 
+@pytest.mark.fault("F42")
 async def test_tag_that_is_moved_while_it_is_read(client: Client) -> None:
     """A reader sees the manifest before the move or the one after it, whole, and at no moment none."""
     await client.push_blob("a", BLOB)
