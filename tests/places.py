@@ -26,6 +26,7 @@ from tests.servers.seaweed import SeaweedServer, fresh_place, running_seaweed
 from tests.stored import Stored, open_stored
 
 _CONNECTIONS = 4  # of each registry: many are open in a test run, and few of them are asked much
+_SLOWER = 5  # times as long takes what a database or a store of its own is asked, at least
 
 DatabaseKind = Literal["sqlite", "postgresql"]
 StoreKind = Literal["files", "s3"]
@@ -104,6 +105,11 @@ def places_to_try() -> tuple[Place, ...]:
     """All of them, for suites that are quick enough, unless the environment names one."""
     is_chosen = "TEST_DATABASE" in os.environ or "TEST_STORE" in os.environ
     return (place_under_test(),) if is_chosen else EVERYWHERE
+
+
+def examples(number: int, place: Place | None = None) -> int:
+    """How many of a property or a machine to try on the place, where SQLite and files have time for this number."""
+    return number if (place or place_under_test()) == EMBEDDED else max(1, number // _SLOWER)
 
 
 def settings(folder: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from tests.access.login import (
 )
 from tests.api.content import digest_of
 from tests.api.wire import Reply
+from tests.places import only_on
 from tests.waiting import wait_until
 
 
@@ -207,6 +208,7 @@ def test_lines_of_the_log(tmp_path: Path) -> None:
     assert [line["sequence"] for line in lines] == sorted({line["sequence"] for line in lines})
 
 
+@only_on("sqlite", "its pages can be counted out")
 def test_a_flush_that_fails(house: House, tmp_path: Path) -> None:
     """On a full disk what could not be written waits, counts on, and is written when there is room."""
 

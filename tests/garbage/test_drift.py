@@ -19,6 +19,7 @@ from tests.garbage.content import BLOBS, MANIFESTS
 from tests.garbage.oracle import named_by
 from tests.garbage.sweep import find_forgotten, read_rows, sweep
 from tests.garbage.yard import DAY, HOUR, HandClock, Yard
+from tests.places import examples
 from tests.scenarios.client import Client, pieces
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 
@@ -270,7 +271,7 @@ def opened(folder: str, sparse: str) -> Yard:
     return Yard(Path(folder), HandClock(), sparse_manifests=sparse)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(deeds=st.lists(DEEDS, min_size=5, max_size=40), sparse=st.sampled_from(["refuse", "accept"]))
 def test_queue_forgets_nothing(deeds: list[tuple[Any, ...]], sparse: str) -> None:
     """Whatever is done: a naive sweep and the auditor agree that the queue has all that will be garbage."""
@@ -288,7 +289,7 @@ def test_queue_forgets_nothing(deeds: list[tuple[Any, ...]], sparse: str) -> Non
         asyncio.run(check(opened(folder, sparse)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     deeds=st.lists(DEEDS, min_size=5, max_size=40),
     sparse=st.sampled_from(["refuse", "accept"]),

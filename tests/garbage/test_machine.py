@@ -16,6 +16,7 @@ from tests.garbage.content import AS_BLOB, BLOBS, CACHE, MANIFESTS, REFERRERS
 from tests.garbage.oracle import LEASE, Repository, demands, named_by, subject_of
 from tests.garbage.watch import Killed, Watch, named_in
 from tests.garbage.yard import DAY, HOUR, SECOND, SETTLE, WINDOWS
+from tests.places import examples
 from tests.scenarios.images import Content
 from tests.scenarios.model import SessionModel
 
@@ -317,8 +318,8 @@ class GarbageMachine(Watch):
         self.open(self.oracle.days)
 
 
-EXAMPLES = int(os.environ.get("GARBAGE_EXAMPLES", "30"))
-pytestmark = pytest.mark.timeout(60 + 5 * EXAMPLES)  # seconds: ten times what it takes
+EXAMPLES = int(os.environ.get("GARBAGE_EXAMPLES", examples(30)))
+pytestmark = pytest.mark.timeout(60 + 20 * EXAMPLES)  # seconds: many times what it takes
 TestGarbageMachine = GarbageMachine.TestCase
 TestGarbageMachine.settings = settings(
     max_examples=EXAMPLES,

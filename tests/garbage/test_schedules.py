@@ -17,7 +17,7 @@ from tests.garbage.turns import Orders, Side, Turns
 from tests.garbage.yard import HOUR, SETTLE, WINDOWS, HandClock, Yard
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]  # seconds: hundreds of orders, each a registry's whole work
 
 Work: TypeAlias = Coroutine[Any, Any, object]
 LEAST_ORDERS, MOST_ORDERS = 2, 4_000

@@ -30,7 +30,7 @@ from registry.errors import (
 )
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
-from tests.places import EMBEDDED, Place, places_to_try
+from tests.places import Place, examples
 from tests.scenarios.client import Client, open_registry
 from tests.scenarios.images import Content, make_blob, make_image, make_index
 from tests.scenarios.model import RepositoryModel, SessionModel, named_by, subject_of
@@ -324,11 +324,10 @@ def test_any_sequence(place: Place) -> None:
         def __init__(self) -> None:
             super().__init__(place)
 
-    is_alone = places_to_try() == (place,)
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=35 if place == EMBEDDED else 15 if is_alone else 5,
+            max_examples=examples(35, place),
             stateful_step_count=35,
             deadline=None,
             phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to make a failure smaller takes minutes: by hand
