@@ -46,6 +46,7 @@ async def test_run_that_was_cut_off(stage: Stage, is_resumed: bool) -> None:
     assert await stage.visible() == ([], [])
 
 
+@pytest.mark.timeout(300)  # seconds: 40,000 statements, each with an answer of its own where there is a server
 async def test_plan_that_is_superseded_while_it_is_stored(stage: Stage) -> None:
     """The rest of it is not written, and nothing of it is taken."""
     await stage.push_many(2_600)
@@ -53,7 +54,7 @@ async def test_plan_that_is_superseded_while_it_is_stored(stage: Stage) -> None:
     await stage.database.write(lambda tx: protect(tx, "", brake_percent="100"))
 
     async def supersede() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while not await stage.rows("SELECT id FROM run"):  # noqa: ASYNC110 - another connection has no event
                 await asyncio.sleep(0)
         await stage.database.write(lambda tx: runs.supersede(tx, 1, 9, Deed(PUSHER, NOW)))
