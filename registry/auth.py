@@ -28,7 +28,7 @@ from registry.metadata.identities import Identity, Kind
 from registry.metadata.lookups import Lookup
 from registry.oci.names import RepositoryName
 from registry.passwords import BCRYPT, PasswordInvalid, Passwords, Turns, is_secret
-from registry.remembered import RememberedAccess, Rights
+from registry.rights import KnownRights, Rights
 from registry.tokens import KeyUnknown, TokenClaims, TokenExpired, TokenInvalid, Tokens
 
 TOKEN_SECONDS = 300
@@ -144,24 +144,24 @@ class Auth:
         self._anonymous = anonymous
         self._limits = FailureLimits(clock)
         self._turns = Turns(_CHECKS_AT_ONCE)
-        self._remembered = RememberedAccess(database, tokens, passwords)
+        self._rights = KnownRights(database, tokens, passwords)
 
     async def refresh(self) -> None:
         """See whether identities, grants or keys have changed. To be called before anything else of a request."""
-        await self._remembered.refresh()
+        await self._rights.refresh()
 
     @property
     def is_open(self) -> bool:
         """Nobody can log in yet, so credentials are not looked at."""
-        return self._remembered.is_open
+        return self._rights.is_open
 
     @property
     def is_protected(self) -> bool:
-        return self._remembered.is_open and self._anonymous is AnonymousAccess.PROTECTED
+        return self._rights.is_open and self._anonymous is AnonymousAccess.PROTECTED
 
     async def identify(self, credentials: Credentials | None, by: Actor) -> Caller:
         """Who asks. Raises LoginFailed, TokenRefused, TooManyRequests, Unavailable."""
-        if credentials is None or self._remembered.is_open:
+        if credentials is None or self._rights.is_open:
             return self._stranger()
         if isinstance(credentials, Bearer):
             return await self._identify_bearer(credentials.token, by)
@@ -192,19 +192,17 @@ class Auth:
         return replace(caller, is_federated=True)
 
     def recall(self, credentials: Credentials | None, action: Action, repository: RepositoryName) -> Recalled | None:
-        """The caller, if what is remembered admits it; asks nothing, and refuses nothing. It is to be confirmed.
+        """The caller, if what is known admits it; asks nothing, and refuses nothing. It is to be confirmed.
 
         None says no more than that `identify` and `judge` must say.
         """
         caller = None if self.is_protected else self._recall_caller(credentials)
-        if caller is None or not decide(caller.grants, repository).allows(action):
+        if caller is None or self._judge_grants(caller, action, repository) is not Verdict.ALLOWED:
             return None
-        if caller.scopes is not None and not caller.scopes.allows(repository, action):
-            return None
-        return Recalled(caller, self._remembered.epoch)
+        return Recalled(caller, self._rights.epoch)
 
     def _recall_caller(self, credentials: Credentials | None) -> Caller | None:
-        if credentials is None or self._remembered.is_open:
+        if credentials is None or self._rights.is_open:
             return self._stranger()
         if isinstance(credentials, Basic):
             return None
@@ -212,11 +210,8 @@ class Auth:
             claims = self._tokens.verify(credentials.token)
         except TokenInvalid:
             return None
-        found = [self._remembered.recall(identity_id) for identity_id, _ in claims.identities]
-        if not all(found):
-            return None
-        caller = self._unite(claims.subject, claims.identities, found) if found else self._stranger()
-        return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at) if caller else None
+        found = [self._rights.find_known(identity_id) for identity_id, _ in claims.identities]
+        return self._make_bearer(claims, found) if all(found) else None
 
     async def renew(self, caller: Caller) -> Caller:
         """The caller with the grants of now: a body may take longer than a right lasts. Raises TokenRefused."""
@@ -232,15 +227,9 @@ class Auth:
         """May the caller do this? Decided on the name, before anything is looked up under it."""
         if repository is None:
             return self._judge_registry(caller, action)
-        permission = decide(caller.grants, repository)
-        if not permission.allows(action):
-            if caller.is_anonymous:
-                return Verdict.LOGIN
-            return Verdict.HIDDEN if permission.is_empty else Verdict.DENIED
-        if caller.scopes is None:
-            return Verdict.ALLOWED
-        if not caller.scopes.allows(repository, action):
-            return Verdict.SCOPE
+        verdict = self._judge_grants(caller, action, repository)
+        if verdict is not Verdict.ALLOWED or caller.scopes is None:
+            return verdict
         # A token for a name that was deleted, and perhaps made again by somebody else, was not given for what is there.
         deleted_at = await self._database.read(lambda tx: repositories.find_deletion(tx, repository))
         return Verdict.ALLOWED if caller.issued_at > deleted_at else Verdict.STALE
@@ -273,6 +262,16 @@ class Auth:
             name = repository.value if repository else ""
             self._audit.note(AccessEvent(Deed(actor, self._clock()), "access.deny", name, detail=what))
 
+    def _judge_grants(self, caller: Caller, action: Action, repository: RepositoryName) -> Verdict:
+        permission = decide(caller.grants, repository)
+        if not permission.allows(action):
+            if caller.is_anonymous:
+                return Verdict.LOGIN
+            return Verdict.HIDDEN if permission.is_empty else Verdict.DENIED
+        if caller.scopes is not None and not caller.scopes.allows(repository, action):
+            return Verdict.SCOPE
+        return Verdict.ALLOWED
+
     def _judge_registry(self, caller: Caller, action: Action) -> Verdict:
         if action is Action.CATALOG and not self._has_catalog(caller):
             return Verdict.LOGIN
@@ -280,7 +279,7 @@ class Auth:
             return Verdict.SCOPE
         # Where anonymous pull is on, too: a client that is not asked here never sends its user's password.
         is_stranger = caller.is_anonymous and caller.scopes is None
-        if action is Action.ANY and is_stranger and not (self._remembered.is_open and caller.grants):
+        if action is Action.ANY and is_stranger and not (self._rights.is_open and caller.grants):
             return Verdict.LOGIN
         return Verdict.ALLOWED
 
@@ -337,16 +336,19 @@ class Auth:
             self._limits.check("", by.address)
             self._fail("", "", by, f"bad token: {problem}")
             raise TokenRefused("the token is not valid here") from None
-        if not claims.identities:
-            return replace(self._stranger(), scopes=claims.scopes, issued_at=claims.issued_at)
-        caller = await self._make_caller(claims.subject, claims.identities)
+        caller = self._make_bearer(claims, [await self._rights.find(each) for each, _ in claims.identities])
         if caller is None:
             raise TokenRefused("whom the token was issued to is gone, disabled or has a new secret")
-        return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at)
+        return caller
+
+    def _make_bearer(self, claims: TokenClaims, found: Sequence[Rights | None]) -> Caller | None:
+        """The caller of a token, with the rights that were found of its identities; without any it is a stranger's."""
+        caller = self._unite(claims.subject, claims.identities, found) if claims.identities else self._stranger()
+        return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at) if caller else None
 
     async def _make_caller(self, name: str, pairs: Sequence[tuple[int, int]]) -> Caller | None:
         """With the grants of all identities that are still what the pairs say; None when none of them is."""
-        return self._unite(name, pairs, [await self._remembered.find(identity_id) for identity_id, _ in pairs])
+        return self._unite(name, pairs, [await self._rights.find(identity_id) for identity_id, _ in pairs])
 
     def _unite(self, name: str, pairs: Sequence[tuple[int, int]], found: Sequence[Rights | None]) -> Caller | None:
         now = self._clock()
@@ -359,11 +361,11 @@ class Auth:
         return Caller(name, (*united, *self._stranger().grants), tuple(alive)) if alive else None
 
     def _stranger(self) -> Caller:
-        return Caller("anonymous", (*self._remembered.everybodys, *self._everywhere()))
+        return Caller("anonymous", (*self._rights.everybodys, *self._everywhere()))
 
     def _everywhere(self) -> tuple[Grant, ...]:
         is_undecided = self._anonymous is AnonymousAccess.PROTECTED
-        return () if is_undecided and not self._remembered.is_open else _EVERYWHERE[self._anonymous]
+        return () if is_undecided and not self._rights.is_open else _EVERYWHERE[self._anonymous]
 
     def _fail(self, tried: str, known: str, by: Actor, reason: str) -> None:
         """`known` is the name if there is one like it: what else was typed as a name may be somebody's password."""

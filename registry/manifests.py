@@ -30,6 +30,7 @@ from storage.killpoints import Reach, pass_by
 
 _PARSED_INLINE = 64 << 10  # bytes: parsing fewer takes less than a thread hop, more would hold up the event loop
 _MOST_REMEMBERED, _LARGEST_REMEMBERED = 16 << 20, 256 << 10  # bytes of manifests in memory, in all and of one
+_OVERHEAD = 400  # bytes that it takes to remember any
 _MOST_REFERRERS = 1_000
 _MOST_REFERRER_BYTES = 1 << 20
 
@@ -70,26 +71,31 @@ class ReferrersPage:
 
 
 class _Contents:
-    """Bytes by their digest, `most` in all; those that were asked for last are kept. Nothing else can have a digest."""
+    """Of manifests, `most` bytes in all; those that were asked for last are kept. What is under a digest never changes.
+
+    Each repository has its own, or the time of an answer would say that somebody elsewhere has pulled the same.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = 0
-        self._contents: OrderedDict[str, bytes] = OrderedDict()
+        self._contents: OrderedDict[tuple[int, str], bytes] = OrderedDict()
 
-    def get(self, digest: str) -> bytes | None:
-        content = self._contents.get(digest)
+    def get(self, manifest: FoundManifest) -> bytes | None:
+        key = manifest.id, manifest.digest
+        content = self._contents.get(key)
         if content is not None:
-            self._contents.move_to_end(digest)
+            self._contents.move_to_end(key)
         return content
 
-    def put(self, digest: str, content: bytes) -> None:
-        if len(content) > _LARGEST_REMEMBERED or digest in self._contents:
+    def put(self, manifest: FoundManifest, content: bytes) -> None:
+        key = manifest.id, manifest.digest
+        if len(content) > _LARGEST_REMEMBERED or key in self._contents:
             return
-        self._contents[digest] = content
-        self._size += len(content)
+        self._contents[key] = content
+        self._size += len(content) + _OVERHEAD
         while self._size > self._most:
-            self._size -= len(self._contents.popitem(last=False)[1])
+            self._size -= len(self._contents.popitem(last=False)[1]) + _OVERHEAD
 
 
 class Manifests:
@@ -143,12 +149,12 @@ class Manifests:
 
     async def read(self, manifest: FoundManifest) -> bytes:
         """The bytes of a manifest that was looked up. Raises ManifestUnknown: it was removed just now."""
-        content = self._contents.get(manifest.digest)
+        content = self._contents.get(manifest)
         if content is None:
             content = await self._database.read(lambda tx: lookups.find_content(tx, manifest))
             if content is None:
                 raise ManifestUnknown(manifest.digest)
-            self._contents.put(manifest.digest, content)
+            self._contents.put(manifest, content)
         return content
 
     async def list_page(

@@ -14,7 +14,21 @@ from registry.oci.names import RepositoryName
 
 
 class AccessChanged(Exception):
-    """What was remembered of access is not what holds: the caller is to be admitted anew."""
+    """What was known of rights is perhaps not what holds: the caller is to be admitted anew."""
+
+
+@dataclass(slots=True)
+class Doubt:
+    """About a caller who was admitted by what is known; as long as it `stands`, no answer may leave, nor an error."""
+
+    recalled: Recalled
+    stands: bool = True
+
+    def end(self, lookup: Lookup) -> None:
+        """Raises AccessChanged."""
+        if not self.recalled.is_confirmed(lookup):
+            raise AccessChanged
+        self.stands = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +36,8 @@ class Call:
     """`public_url` begins every Location: empty by default, so that Locations are relative to what the client used.
 
     `may_pull` says whether the caller may pull from another repository, too; `admit_again` who the caller is now, after
-    the body has come, and refuses one whose right has ended meanwhile. With `recalled` the caller was admitted by what
-    is remembered, and the endpoint has to `confirm` it.
+    the body has come, and refuses one whose right has ended meanwhile. With a `doubt` the endpoint has to `confirm` the
+    caller.
     """
 
     request: Request
@@ -32,12 +46,17 @@ class Call:
     caller: Caller
     may_pull: Callable[[RepositoryName], Awaitable[bool]]
     admit_again: Callable[[], Awaitable[Caller]]
-    recalled: Recalled | None = None
+    doubt: Doubt | None = None
     public_url: str = ""
 
-    def confirm(self, lookup: Lookup | None) -> None:
-        """To be called before anything that depends on access is said. Raises AccessChanged: nothing may be said."""
-        if self.recalled and not (lookup and self.recalled.is_confirmed(lookup)):
+    def confirm(self, lookup: Lookup) -> None:
+        """Raises AccessChanged: nothing of what was found may be said."""
+        if self.doubt is not None:
+            self.doubt.end(lookup)
+
+    def require_confirmation(self) -> None:
+        """Raises AccessChanged when `confirm` was to be called, and was not."""
+        if self.doubt is not None and self.doubt.stands:
             raise AccessChanged
 
     @property

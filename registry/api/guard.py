@@ -10,7 +10,15 @@ from registry.api.credentials import CredentialsInvalid, parse_credentials
 from registry.api.observe import Record
 from registry.api.origin import Networks, client_address, comes_from_this_machine, refuse_malformed
 from registry.auth import Auth, Caller, Credentials, LoginFailed, Recalled, TokenRefused, Verdict
-from registry.errors import Denied, NameInvalid, NameUnknown, RegistryError, Unauthorized
+from registry.errors import (
+    Denied,
+    NameInvalid,
+    NameUnknown,
+    RegistryError,
+    RequestInvalid,
+    TooManyRequests,
+    Unauthorized,
+)
 from registry.identity import Actor
 from registry.limits import RequestLimits, network_of
 from registry.oci.names import RepositoryName
@@ -34,7 +42,7 @@ class Guard:
 
     async def enter(self, request: Request) -> Actor:
         """What every request passes, also one for a token: an actor without a name. Raises RequestInvalid, Denied."""
-        record = self._take_note(request)
+        record = self._begin(request)
         await self._auth.refresh()
         if self._auth.is_protected and not comes_from_this_machine(request):
             raise Denied(
@@ -45,19 +53,18 @@ class Guard:
         return Actor("anonymous", record.client, record.request_id)
 
     def recall(self, request: Request, action: Action, repository: RepositoryName) -> Recalled | None:
-        """The caller, if what is remembered of access admits the request: to be confirmed by what the endpoint finds.
+        """The caller, if what is known of rights admits the request: to be confirmed by what the endpoint finds.
 
-        None says no more than that `admit` must say. Raises RequestInvalid, TooManyRequests.
+        None says no more than that `admit` must say. Raises RequestInvalid for a request that nobody could read.
         """
-        record = self._take_note(request)
-        try:
+        record = self._begin(request)
+        with contextlib.suppress(RequestInvalid, CredentialsInvalid, TooManyRequests):
             recalled = self._auth.recall(self._parse_credentials(request), action, repository)
-        except CredentialsInvalid:
-            return None
-        if recalled:
-            record.actor = recalled.caller.name
-            self._count(recalled.caller, record)
-        return recalled
+            if recalled:
+                self._count(recalled.caller, record)
+                record.actor = recalled.caller.name
+            return recalled
+        return None
 
     async def admit(self, request: Request, action: Action, repository: RepositoryName | None) -> Caller:
         """The caller of an allowed request.
@@ -99,7 +106,7 @@ class Guard:
         request.scope["entrepot.record"].actor = caller.name
         return caller
 
-    def _take_note(self, request: Request) -> Record:
+    def _begin(self, request: Request) -> Record:
         record: Record = request.scope["entrepot.record"]
         record.client, record.actor = client_address(request, self._proxies), "anonymous"
         refuse_malformed(request)
@@ -112,8 +119,8 @@ class Guard:
         """Once, however often it is admitted."""
         if record.is_counted:
             return
-        record.is_counted = True
         self._limits.take(network_of(record.client) if caller.is_anonymous else f"name {caller.name}")
+        record.is_counted = True
 
     def _refuse(
         self, verdict: Verdict, request: Request, action: Action, repository: RepositoryName | None, scope: str

@@ -47,7 +47,6 @@ class ManifestEndpoints:
         try:
             reference = parse_reference(call.target.reference)
         except TagInvalid as problem:
-            call.confirm(None)
             raise ManifestUnknown(call.target.reference, str(problem)) from None
         lookup = await self._manifests.look_up(call.repository, reference)
         call.confirm(lookup)

@@ -12,15 +12,15 @@ from starlette.types import Receive, Scope, Send
 
 from registry.access.grants import Action
 from registry.api.blobs import BlobEndpoints
-from registry.api.call import AccessChanged, Call
+from registry.api.call import AccessChanged, Call, Doubt
 from registry.api.guard import Guard
 from registry.api.manifests import ManifestEndpoints
 from registry.api.observe import Record
 from registry.api.repositories import RepositoryEndpoints
 from registry.api.target import Kind, Target, parse_target
 from registry.api.uploads import UploadEndpoints
-from registry.auth import Auth, Recalled
-from registry.errors import Denied, MethodNotAllowed
+from registry.auth import Auth
+from registry.errors import Denied, MethodNotAllowed, RegistryError
 from registry.identity import Actor
 
 Endpoint: TypeAlias = Callable[[Call], Awaitable[Response]]
@@ -30,8 +30,8 @@ Endpoint: TypeAlias = Callable[[Call], Awaitable[Response]]
 class Route:
     """`spec` is the endpoint's id in distribution-spec, section "Endpoints".
 
-    `confirms`: the endpoint asks for the epoch of access together with what it is about, and so need not be preceded by
-    a question for it.
+    `confirms`: the endpoint asks for the epoch of access together with what it is about, and confirms the caller by it,
+    so that no question for it need come before.
     """
 
     endpoint: Endpoint
@@ -91,23 +91,28 @@ class Distribution:
         recalled = self._guard.recall(request, route.action, target.repository) if route.confirms else None
         with contextlib.suppress(ClientDisconnect):  # nobody is there to answer
             try:
-                response = await self._answer(request, target, route, recalled)
+                response = await self._answer(request, target, route, Doubt(recalled) if recalled else None)
             except AccessChanged:
-                response = await self._answer(request, target, route)
+                response = await self._answer(request, target, route, None)
             await response(scope, receive, send)
 
-    async def _answer(
-        self, request: Request, target: Target, route: Route, recalled: Recalled | None = None
-    ) -> Response:
-        caller = recalled.caller if recalled else await self._guard.admit(request, route.action, target.name)
+    async def _answer(self, request: Request, target: Target, route: Route, doubt: Doubt | None) -> Response:
+        """Raises AccessChanged, whatever else was to be said, when there was a doubt and it still stands."""
+        if doubt is None:
+            caller = await self._guard.admit(request, route.action, target.name)
+        else:
+            caller = doubt.recalled.caller
         record: Record = request.scope["entrepot.record"]
         actor = Actor(caller.name, record.client, record.request_id)
         may_pull = partial(self._auth.may_pull, caller)
         again = partial(self._guard.admit_again, request, route.action, target.name, caller)
+        call = Call(request, target, actor, caller, may_pull, again, doubt, self._public_url)
         try:
-            return await route.endpoint(
-                Call(request, target, actor, caller, may_pull, again, recalled, self._public_url)
-            )
-        except Denied as problem:  # by a grant that is limited to some tags
-            self._auth.note_denial(caller, str(problem), target.name, actor)
+            response = await route.endpoint(call)
+        except RegistryError as problem:
+            call.require_confirmation()
+            if isinstance(problem, Denied):  # by a grant that is limited to some tags
+                self._auth.note_denial(caller, str(problem), target.name, actor)
             raise
+        call.require_confirmation()
+        return response

@@ -199,7 +199,9 @@ def test_lines_of_the_log(tmp_path: Path) -> None:
         house.call("GET", f"/v2/{name}/tags/list", basic(name))
     own = {("user.add", ADMIN), ("user.add", name), ("login.fail", name), ("access.deny", "")}
     audit = [entry for entry in entries if entry["event"] == "audit"]  # of all servers of this process
-    lines: list[Any] = [one for one in audit if (one["action"], one.get("subject", "")) in own]
+    lines: list[Any] = [
+        one for one in audit if (one["action"], one.get("subject", "")) in own and one.get("repository", name) == name
+    ]
     assert [(line["action"], line.get("subject", "")) for line in lines] == [
         ("user.add", ADMIN), ("user.add", name), ("login.fail", name), ("access.deny", ""),
     ]  # fmt: skip

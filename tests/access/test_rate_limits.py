@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from registry.access.grants import Grant
+from registry.metadata.identities import Kind
 from tests.access.login import ADMIN, OPERATOR, PASSWORD, House, basic, bearer, fresh_address, fresh_user, keeping
 from tests.api.wire import Call, Reply, written
 
@@ -175,6 +176,16 @@ def test_requests_of_one_caller(slow: House) -> None:
     assert slow.call("GET", "/healthz").status == 200
     slow.clock.now += 500
     assert [slow.call("GET", "/v2/", token).status for _ in range(2)] == [200, 429]
+
+
+def test_who_is_shut_out_above_the_rate(slow: House) -> None:
+    """Hears 401, not to wait: also of a manifest, for which the server knows the rights of a moment ago."""
+    name = slow.add_user(("acme/*", "pull"))
+    token = bearer(slow.log_in(name, "repository:acme/app:pull"))
+    replies = [slow.call("GET", "/v2/acme/app/manifests/x", token) for _ in range(21)]
+    assert [reply.status for reply in replies] == [404] * 20 + [429]
+    slow.do(lambda registry: registry.identities.set_disabled(Kind.USER, name, OPERATOR, is_disabled=True))
+    assert [slow.call("GET", "/v2/acme/app/manifests/x", token).status for _ in range(3)] == [401] * 3
 
 
 def test_requests_of_strangers(slow: House) -> None:

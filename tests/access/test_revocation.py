@@ -101,7 +101,9 @@ def test_a_user_loses(house: House, loss: Loss) -> None:
     assert house.call("GET", "/v2/acme/app/tags/list", bearer(token)).code == "NAME_UNKNOWN"
     assert house.call("GET", "/v2/acme/app/manifests/x", bearer(token)).code == "MANIFEST_UNKNOWN"
     loss.happens(house, name)
-    for method, path in (("GET", "manifests/x"), ("HEAD", "manifests/x"), ("POST", "blobs/uploads/")):
+    # First what a server that knows the user's rights could answer without asking whether they still hold.
+    paths = ("manifests/.bad", "manifests/sha256:bad", "manifests/x", "tags/list")
+    for method, path in (*(("GET", path) for path in paths), ("HEAD", "manifests/x"), ("POST", "blobs/uploads/")):
         reply = house.call(method, f"/v2/acme/app/{path}", bearer(token))
         assert reply.status == (401 if loss.is_gone else 404), path
         assert loss.is_gone or method == "HEAD" or reply.code == "NAME_UNKNOWN"  # hidden, not only missing

@@ -1,4 +1,4 @@
-"""What is remembered of identities, grants and keys; it holds as long as the epoch of access stands."""
+"""The rights of identities, and of everybody, as one server knows them: all of one epoch of access."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class _Access:
     everybodys: tuple[Grant, ...]
 
 
-class RememberedAccess:
+class KnownRights:
     """Of the epoch `epoch`; nothing before the first refresh. `is_open`: nobody can log in yet."""
 
     def __init__(self, database: Database, tokens: Tokens, passwords: Passwords) -> None:
@@ -69,8 +69,8 @@ class RememberedAccess:
                 self._rights[identity_id] = known
         return known
 
-    def recall(self, identity_id: int) -> Rights | None:
-        """Those of an identity, if they are remembered."""
+    def find_known(self, identity_id: int) -> Rights | None:
+        """The same without a question, so None also says that nobody has asked yet."""
         return self._rights.get(identity_id)
 
 
