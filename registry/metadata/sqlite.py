@@ -226,6 +226,8 @@ def _problems_named() -> Iterator[None]:
         yield
     except apsw.FullError as problem:
         raise StorageFull from problem
+    except apsw.ConnectionClosedError as problem:
+        raise Unavailable("the database is closed") from problem
     except (apsw.NotADBError, apsw.CorruptError) as problem:
         raise Unavailable(f"the database is damaged: restore it from a backup ({problem})") from problem
     except (apsw.BusyError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as problem:

@@ -1,11 +1,10 @@
-"""A table for one number a row, in PostgreSQL: what is written and read where writes meet, and where they get lost."""
+"""A table for one number a row: what is written and read where writes meet, and where they get lost."""
 
 from collections.abc import Callable
 
 import psycopg
 
-from registry.metadata.database import Transaction
-from registry.metadata.postgres import PostgresDatabase
+from registry.metadata.database import Database, Transaction
 from tests.metadata.rows import rows
 from tests.servers.proxy import TcpProxy
 
@@ -24,5 +23,5 @@ def insert(number: int) -> Work:
     return work
 
 
-async def read_numbers(database: PostgresDatabase) -> list[int]:
+async def read_numbers(database: Database) -> list[int]:
     return [row[0] for row in await rows(database, "SELECT n FROM number ORDER BY n")]

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psycopg
 import pytest
@@ -14,9 +15,11 @@ from registry.metadata.database import Transaction
 from registry.metadata.postgres import PostgresDatabase
 from registry.metadata.server_clock import ServerClock
 from tests.metadata.held_writer import WAIT, HeldWriter
+from tests.metadata.locks import is_any_waiting
 from tests.metadata.numbers import insert, read_numbers
 from tests.metadata.rows import DEED, insert_repository, rows
 from tests.servers.postgres import fresh_database
+from tests.waiting import come_true
 
 pytestmark = pytest.mark.anyio
 
@@ -130,6 +133,7 @@ async def test_late_wish_to_be_alone(numbers: PostgresDatabase) -> None:
     held = HeldWriter(numbers, insert(0))
     await held.begun()
     late = asyncio.ensure_future(numbers.write(work))
+    await held.waited_for()
     held.release()
     assert await late == 1
     assert runs[-1] == 1
@@ -172,23 +176,6 @@ def test_clock_goes_with_the_server() -> None:
     assert abs(clock() - 2_005_000) < 50
 
 
-@pytest.mark.parametrize("times", [1, 3])
-async def test_cancelled_write_ends_when_it_is_done(numbers: PostgresDatabase, times: int) -> None:
-    """Whoever waits for a write may go away: the write is done all the same, and the wait ends after it, not before."""
-    held = HeldWriter(numbers)
-    await held.begun()
-    write = asyncio.ensure_future(numbers.write(insert(1)))
-    for _ in range(times):
-        await asyncio.sleep(0.02)
-        write.cancel()
-        await asyncio.sleep(0)
-        assert not write.done()
-    held.release()
-    with pytest.raises(asyncio.CancelledError):
-        await write
-    assert await read_numbers(numbers) == [1]
-
-
 async def test_policies_miss_no_change_that_comes_late(numbers: PostgresDatabase) -> None:
     """Who says which changes policies know of waits for those that have a number already."""
     began, may_end = threading.Event(), threading.Event()
@@ -205,7 +192,7 @@ async def test_policies_miss_no_change_that_comes_late(numbers: PostgresDatabase
     assert await asyncio.to_thread(began.wait, WAIT)
     await numbers.write(lambda tx: insert_repository(tx, "early"))
     transferring = asyncio.ensure_future(numbers.write(lambda tx: policies.transfer_changes(tx, 5)))
-    await asyncio.sleep(0.05)
+    await come_true(partial(numbers.read, is_any_waiting), "it waits for the change that has a number")
     may_end.set()
     await writing
     await transferring
@@ -290,41 +277,3 @@ async def test_many_rows_one_after_the_other(numbers: PostgresDatabase) -> None:
 
     await numbers.read(work)
     await numbers.write(work)
-
-
-async def test_close_does_what_waits(numbers: PostgresDatabase) -> None:
-    """Writes that wait when the database is closed are done and answered; later ones are refused."""
-    held = HeldWriter(numbers)
-    await held.begun()
-    waiting = asyncio.gather(*(numbers.write(insert(number)) for number in range(20)))
-    await asyncio.sleep(0)
-    closing = asyncio.create_task(asyncio.to_thread(numbers.close))
-    held.release()
-    await closing
-    assert await waiting == list(range(20))
-    for refused in (numbers.write(insert(99)), numbers.read(insert(99))):
-        with pytest.raises(Unavailable):
-            await refused
-
-
-def test_answer_to_a_loop_that_is_gone_is_dropped(url: str) -> None:
-    """A loop may end before its write is answered: the write is done, and the database is used from the next one."""
-    database = PostgresDatabase(url)
-    is_closed = threading.Event()
-
-    def work(tx: Transaction) -> int:
-        assert is_closed.wait(WAIT)
-        return insert(1)(tx)
-
-    async def turn() -> None:
-        await asyncio.sleep(0)
-
-    loop = asyncio.new_event_loop()
-    waiting = database.write(work)
-    loop.call_soon(waiting.send, None)
-    loop.run_until_complete(turn())
-    loop.close()
-    is_closed.set()
-    waiting.close()
-    assert asyncio.run(database.write(insert(2))) == 2
-    database.close()

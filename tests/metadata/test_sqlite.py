@@ -12,7 +12,7 @@ import pytest
 from registry.errors import NameUnknown, StorageFull, Unavailable
 from registry.metadata.database import Transaction
 from registry.metadata.sqlite import SqliteDatabase
-from tests.metadata.held_writer import WAIT, HeldWriter
+from tests.metadata.held_writer import WAIT, HeldWriter, turns
 from tests.metadata.rows import rows
 
 pytestmark = pytest.mark.anyio
@@ -35,11 +35,6 @@ def insert(number: int) -> Callable[[Transaction], int]:
 
 async def read_numbers(database: SqliteDatabase) -> list[int]:
     return [row[0] for row in await rows(database, "SELECT n FROM number ORDER BY n")]
-
-
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_write_returns_what_its_work_returns(numbers: SqliteDatabase) -> None:
@@ -166,37 +161,6 @@ async def test_additions_are_done_where_there_is_room(tmp_path: Path) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("times", [1, 3])
-async def test_cancelled_write_ends_when_it_is_done(numbers: SqliteDatabase, times: int) -> None:
-    """Whoever waits for a write may go away: the write is done all the same, and the wait ends after it, not before."""
-    held = HeldWriter(numbers)
-    await held.begun()
-    write = asyncio.ensure_future(numbers.write(insert(1)))
-    await turns()
-    for _ in range(times):
-        write.cancel()
-        await turns()
-        assert not write.done()
-    held.release()
-    with pytest.raises(asyncio.CancelledError):
-        await write
-    assert await read_numbers(numbers) == [1]
-
-
-async def test_cancelled_write_keeps_its_failure_to_itself(numbers: SqliteDatabase) -> None:
-    """A write that is cancelled and fails besides is cancelled; the others of its commit are done."""
-    held = HeldWriter(numbers)
-    await held.begun()
-    failing = asyncio.ensure_future(numbers.write(lambda tx: tx.run("INSERT INTO number (n) VALUES ('text')")))
-    other = asyncio.ensure_future(numbers.write(insert(2)))
-    await turns()
-    failing.cancel()
-    held.release()
-    with pytest.raises(asyncio.CancelledError):
-        await failing
-    assert await other == 2
-
-
 @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
 async def test_pragmas_are_set(embedded: SqliteDatabase, pragma: str, value: object) -> None:
     """Both connections have what durability and foreign keys need; SQLite says nothing when it ignores one."""
@@ -243,51 +207,6 @@ async def test_failed_read_leaves_the_reader_usable(numbers: SqliteDatabase) -> 
     with pytest.raises(NameUnknown):
         await numbers.read(fail)
     assert await read_numbers(numbers) == []
-
-
-async def test_close_commits_what_waits(numbers: SqliteDatabase, tmp_path: Path) -> None:
-    """Writes that wait when the database is closed are done and answered; later ones are refused."""
-    held = HeldWriter(numbers)
-    await held.begun()
-    waiting = asyncio.gather(*(numbers.write(insert(number)) for number in range(20)))
-    await turns()
-    closing = asyncio.create_task(asyncio.to_thread(numbers.close))
-    async with asyncio.timeout(WAIT):
-        while numbers._jobs.qsize() < 21:  # noqa: ASYNC110 - the twenty and the end; a queue has no event
-            await asyncio.sleep(0)
-    held.release()
-    await closing
-    assert await waiting == list(range(20))
-    with pytest.raises(Unavailable):
-        await numbers.write(insert(99))
-    again = SqliteDatabase(tmp_path / "entrepot.db")
-    assert await read_numbers(again) == list(range(20))
-    again.close()
-
-
-def test_answer_to_a_loop_that_is_gone_is_dropped(tmp_path: Path) -> None:
-    """A loop may end before its write is answered: the write is done, and the writer goes on."""
-    database = SqliteDatabase(tmp_path / "entrepot.db")
-    is_closed = threading.Event()
-
-    def work(tx: Transaction) -> None:
-        tx.run("CREATE TABLE number (n INTEGER PRIMARY KEY) STRICT")
-        assert is_closed.wait(WAIT)
-
-    loop = asyncio.new_event_loop()
-    waiting = database.write(work)
-    loop.call_soon(waiting.send, None)
-    loop.run_until_complete(turns())
-    loop.close()
-    is_closed.set()
-    waiting.close()
-
-    async def come_back() -> list[int]:
-        await database.write(insert(2))
-        return await read_numbers(database)
-
-    assert asyncio.run(come_back()) == [2]
-    database.close()
 
 
 @pytest.mark.parametrize(

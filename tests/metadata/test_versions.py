@@ -16,6 +16,7 @@ from registry.metadata.gate import Gate
 from registry.metadata.postgres import PostgresDatabase
 from registry.metadata.replicas import Replica
 from tests.metadata.held_writer import WAIT
+from tests.metadata.locks import is_any_waiting
 from tests.metadata.numbers import insert, read_numbers
 from tests.metadata.rows import rows
 from tests.waiting import come_true
@@ -31,7 +32,6 @@ ONLY_ADDS = re.compile(
     r"|ALTER TABLE \w+ ADD COLUMN (?!.*\bREFERENCES\b)(?!.*\bNOT NULL\b(?!.*\bDEFAULT\b)).*",
     re.DOTALL,
 )
-OWN = "SELECT oid FROM pg_database WHERE datname = current_database()"
 MIGRATION = "CREATE TABLE added (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE tag ADD COLUMN note TEXT"
 
 
@@ -225,8 +225,3 @@ async def test_migration_gives_up(
     with pytest.raises(Unavailable, match="something reads or writes for long"):
         await numbers.write(schema.migrate)
     assert await rows(numbers, "SELECT number FROM migration") == before
-
-
-def is_any_waiting(tx: Transaction) -> bool:
-    """Whether a lock is asked for in this database that is not granted."""
-    return tx.one(f"SELECT 1 FROM pg_locks WHERE NOT granted AND database = ({OWN})") is not None
