@@ -16,6 +16,7 @@ class Transaction(Protocol):
     """SQL with named parameters, inside one transaction."""
 
     is_shared: bool  # as its database is
+    refusals: tuple[type[Exception], ...]  # what `run` raises of a row that the schema does not allow
 
     def run(self, sql: str, **parameters: Value) -> list[Row]:
         """Run one statement to its end."""

@@ -49,6 +49,7 @@ class PostgresTransaction:
     """A Transaction that begins with its first statement."""
 
     is_shared = True
+    refusals: tuple[type[Exception], ...] = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.DatatypeMismatch)
 
     def __init__(self, connection: Connection, begin: Begin, clock: ServerClock) -> None:
         self.begin = begin

@@ -38,6 +38,7 @@ class SqliteTransaction:
     """A Transaction on a connection."""
 
     is_shared = False
+    refusals: tuple[type[Exception], ...] = (apsw.ConstraintError, apsw.MismatchError)
 
     def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
         self._connection = connection

@@ -12,6 +12,10 @@ from registry.metadata.database import Row, Transaction, Value
 _TOGETHER = 50  # rows of one INSERT
 
 
+class RowRefused(Exception):
+    """The schema does not allow a row; the message is the database's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """`columns` in the order of its rows, the first `keys` of them are what the rows are sorted by.
@@ -105,12 +109,15 @@ def each_row(tx: Transaction, table: Table) -> Iterator[Row]:
 
 
 def insert(tx: Transaction, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-    """Add the rows as they are, with their ids."""
+    """Add the rows as they are, with their ids. Raises RowRefused."""
     rest = len(rows) % _TOGETHER
-    for start in range(0, len(rows) - rest, _TOGETHER):
-        tx.run(table.insert_many, **_places(rows[start : start + _TOGETHER]))
-    for row in rows[len(rows) - rest :]:
-        tx.run(table.insert_one, **_places([row]))
+    try:
+        for start in range(0, len(rows) - rest, _TOGETHER):
+            tx.run(table.insert_many, **_places(rows[start : start + _TOGETHER]))
+        for row in rows[len(rows) - rest :]:
+            tx.run(table.insert_one, **_places([row]))
+    except tx.refusals as problem:
+        raise RowRefused(str(problem).partition("\n")[0]) from problem
 
 
 def clear_seeds(tx: Transaction) -> None:

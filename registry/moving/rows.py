@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from registry.metadata import transfer
 from registry.metadata.database import Row, Transaction
-from registry.metadata.transfer import Table
+from registry.metadata.transfer import RowRefused, Table
 from storage.digest import Digest, InvalidDigest
 
 _BATCH, _LARGE_BATCH = 500, 8  # rows that are decoded together
@@ -73,7 +73,10 @@ def insert(tx: Transaction, file: IO[bytes], tables: Sequence[Table]) -> None:
     for table, rows in itertools.groupby(reading.each(), key=lambda pair: pair[0]):
         size = _LARGE_BATCH if table.has_large_rows else _BATCH
         while batch := [row for _, row in itertools.islice(rows, size)]:
-            transfer.insert(tx, table, batch)
+            try:
+                transfer.insert(tx, table, batch)
+            except RowRefused as problem:
+                raise RowsDamaged(f"a row of {table.name} is none that a registry has: {problem}") from None
     transfer.set_numbers(tx, reading.numbers)
 
 
@@ -179,7 +182,7 @@ def _refuse_review(review: dict[str, Any], number: int) -> None:
 
 
 def _verify_numbers(numbers: Any) -> dict[str, int]:
-    if not isinstance(numbers, dict) or not all(map(_is_number, numbers.values())):
+    if not isinstance(numbers, dict) or not all(_is_number(number) and number >= 0 for number in numbers.values()):
         raise RowsDamaged("the last line has no numbers")
     return numbers
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests import places
 from tests.cli.access import done, refused
-from tests.places import Place
+from tests.metadata.databases import KINDS
+from tests.places import DatabaseKind, Place
 
 Use: TypeAlias = Callable[[Path, Place | None], None]
 
@@ -78,6 +79,13 @@ def test_keys_stay_inside_the_store(file: Path, tmp_path: Path, use: Use) -> Non
     assert list(tmp_path.rglob("stray")) == []
 
 
+def with_row(content: bytes, table: str, row: list[object]) -> bytes:
+    """The rows with one more, the first of its table."""
+    lines = content.splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if line.startswith(f'{{"table":"{table}"'.encode()))
+    return b"".join([*lines[: place + 1], json.dumps(row).encode() + b"\n", *lines[place + 1 :]])
+
+
 ABSENT = f"sha256:{'0' * 64}"  # before all others, as the order of rows wants it
 
 
@@ -98,18 +106,48 @@ def test_rows_name_nothing_outside(
     file: Path, tmp_path: Path, use: Use, table: str, row: list[object], problem: str
 ) -> None:
     """What the collector would remove one day outside of the store is refused, also with --partial."""
-
-    def add(content: bytes) -> bytes:
-        lines = content.splitlines(keepends=True)
-        place = next(number for number, line in enumerate(lines) if line.startswith(f'{{"table":"{table}"'.encode()))
-        return b"".join([*lines[: place + 1], json.dumps(row).encode() + b"\n", *lines[place + 1 :]])
-
-    other = rewritten(file, add)
+    other = rewritten(file, lambda content: with_row(content, table, row))
     use(tmp_path / "other", None)
     for options in ((), ("--partial",)):
         assert problem in refused("restore", str(other), *options)
         assert "there is no registry" in refused("check")
         assert places.look_into(tmp_path / "other").blobs() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("blob", [ABSENT, "abcdefgh", 1, None, None, 0]),
+        ("repository_blob", [1, ABSENT, 1, None, None, None]),
+        ("tag", [99, 1, "v9", ABSENT, 999, 1, None, "x"]),
+        ("tag", [99, 1, "v9", ABSENT, "many", 1, None, "x"]),
+        ("membership", [999, 999]),
+        ("pull", [999, "bob", 1]),
+    ],
+)
+def test_rows_that_no_registry_has(
+    file: Path, tmp_path: Path, use: Use, kind: DatabaseKind, table: str, row: list[object]
+) -> None:
+    """What the schema does not allow is refused with the name of its table, and nothing is made of the rest."""
+    other = rewritten(file, lambda content: with_row(content, table, row))
+    use(tmp_path / "other", Place(kind))
+    assert f"a row of {table} is none that a registry has: " in refused("restore", str(other))
+    assert "there is no registry" in refused("check")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_come_twice(file: Path, tmp_path: Path, use: Use, kind: DatabaseKind) -> None:
+    """The same row again is one too many."""
+
+    def repeat(content: bytes) -> bytes:
+        lines = content.splitlines(keepends=True)
+        place = next(number for number, line in enumerate(lines) if line.startswith(b'{"table":"repository"'))
+        return b"".join([*lines[: place + 2], *lines[place + 1 :]])
+
+    use(tmp_path / "other", Place(kind))
+    assert "a row of repository is none that a registry has: " in refused("restore", str(rewritten(file, repeat)))
+    assert "there is no registry" in refused("check")
 
 
 @pytest.mark.parametrize("table", ["discard", "upload", "duty"])
@@ -122,7 +160,7 @@ def test_tables_of_one_place_are_refused(file: Path, tmp_path: Path, use: Use, t
     assert "there is no registry" in refused("check")
 
 
-@pytest.mark.parametrize("numbers", [b"[]", b'{"tag": "x"}', b'{"tag": 9223372036854775808}'])
+@pytest.mark.parametrize("numbers", [b"[]", b'{"tag": "x"}', b'{"tag": -1}', b'{"tag": 9223372036854775808}'])
 def test_the_last_numbers_are_looked_at(file: Path, tmp_path: Path, use: Use, numbers: bytes) -> None:
     """Ids that a database cannot go on from are refused before anything is made."""
 
