@@ -10,7 +10,7 @@ from tests.kill.running import RunningServer
 from tests.places import Place, place_under_test
 
 SERVER = (sys.executable, "-m", "tests.replicas.server")
-SECONDS_TO_END = "2"  # of which half is for load balancers to see it
+SECONDS_TO_END = "10"  # for requests that are under way: more than any of them needs
 
 
 def shared_place() -> Place:
