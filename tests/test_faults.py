@@ -7,6 +7,7 @@ grep -rn 'fault(.*"F47"' tests            those of one row
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -61,6 +62,7 @@ def rows_of(call: ast.Call) -> list[str]:
     return [ast.literal_eval(argument) for argument in call.args]
 
 
+@cache
 def find_marks() -> list[tuple[str, list[str]]]:
     paths = (path for path in TESTS.rglob("test_*.py") if path.relative_to(TESTS).parts[0] not in NOT_IN_MAKE_TEST)
     return [mark for path in sorted(paths) for mark in marks(ast.parse(path.read_text()))]
