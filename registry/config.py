@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 PREFIX = "ENTREPOT_"
-_ORIGIN = r"^(https?://[A-Za-z0-9._:\[\]-]+)?$"
+ORIGIN = r"^(https?://[A-Za-z0-9._:\[\]-]+)?$"
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 _PASSWORD = re.compile(r"(://[^/:@]*:).*(@)|([?&](?:ssl)?password=)[^&]*", re.ASCII | re.IGNORECASE)
@@ -90,13 +90,13 @@ class Config(BaseModel):
         10
     )
     s3_endpoint: Annotated[
-        str, Field(pattern=_ORIGIN, description="the S3 server, such as https://s3.example.com:9000 (unset: AWS)")
+        str, Field(pattern=ORIGIN, description="the S3 server, such as https://s3.example.com:9000 (unset: AWS)")
     ] = ""
     s3_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]*$", description="of the bucket (unset: as AWS_REGION)")] = (
         ""
     )
     s3_public_endpoint: Annotated[
-        str, Field(pattern=_ORIGIN, description="where clients reach the S3 server (unset: s3_endpoint)")
+        str, Field(pattern=ORIGIN, description="where clients reach the S3 server (unset: s3_endpoint)")
     ] = ""
     s3_redirects: Annotated[
         Literal["on", "off"], Field(description="whether clients get blobs from the S3 server itself")
@@ -131,7 +131,7 @@ class Config(BaseModel):
     public_url: Annotated[
         str,
         Field(
-            pattern=_ORIGIN,
+            pattern=ORIGIN,
             description="where clients reach the registry (default: Locations are relative)",
         ),
     ] = ""
@@ -268,8 +268,7 @@ class Config(BaseModel):
     @property
     def bucket(self) -> tuple[str, str] | None:
         """The S3 bucket and the prefix in it, without slashes at its ends; None when blobs are files."""
-        match = _S3_URL.fullmatch(self.storage)
-        return (match[1], (match[2] or "").strip("/")) if match else None
+        return parse_bucket(self.storage)
 
     @property
     def storage_path(self) -> Path:
@@ -297,6 +296,12 @@ class Config(BaseModel):
     @property
     def proxies(self) -> list[Network]:
         return _parse_networks(self.trusted_proxies)
+
+
+def parse_bucket(url: str) -> tuple[str, str] | None:
+    """The bucket and the prefix of s3://BUCKET/PREFIX, without slashes at its ends; None for any other text."""
+    match = _S3_URL.fullmatch(url)
+    return (match[1], (match[2] or "").strip("/")) if match else None
 
 
 def load(

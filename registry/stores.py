@@ -3,18 +3,27 @@
 The modules of PostgreSQL and S3 are imported when they are used: whoever needs neither starts twice as fast without.
 """
 
+import asyncio
 import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from registry.config import Config, hide_password
 from registry.identity import Clock, milliseconds_now
 from registry.metadata.database import Database
 from registry.metadata.sqlite import SqliteDatabase
+from registry.moving.sources import Ways
 from storage.blobstore import BlobStore
 from storage.files import make_directories
 from storage.filesystem import FilesystemBlobStore
 from storage.killpoints import Reach
+from storage.linking import link_blob
 from storage.s3.place import S3Place
+from storage.waiting import see_through
+
+if TYPE_CHECKING:
+    from registry.moving.distribution_bucket import DistributionBucket
+    from storage.s3.store import S3BlobStore
 
 
 def open_database(config: Config, clock: Clock | None, reach: Reach) -> Database:
@@ -33,6 +42,30 @@ def open_store(config: Config, reach: Reach) -> BlobStore:
         return FilesystemBlobStore(config.storage_path, reach=reach, reserve=config.reserve)
     open_bucket: Callable[..., BlobStore] = importlib.import_module("storage.s3.store").S3BlobStore
     return open_bucket(make_place(config), memory=config.upload_memory_mib << 20, reach=reach)
+
+
+def open_source(place: S3Place) -> "DistributionBucket":
+    """A bucket to import from. Nothing is asked of it yet."""
+    opened: DistributionBucket = importlib.import_module("registry.moving.distribution_bucket").DistributionBucket(
+        place
+    )
+    return opened
+
+
+def find_ways(config: Config, store: BlobStore, source: S3Place | None, *, copies: bool = False) -> Ways:
+    """How content can come from files (`source` is None) or a bucket into the registry's store without passing here.
+
+    With `copies` files are not linked.
+    """
+    if config.bucket is None:
+        root = config.storage_path
+        return (
+            Ways()
+            if copies
+            else Ways(link=lambda path, key: see_through(asyncio.to_thread(link_blob, root, path, key)))
+        )
+    is_near = source is not None and source.endpoint == config.s3_endpoint
+    return Ways(copies=cast("S3BlobStore", store).copies) if is_near else Ways()
 
 
 def make_place(config: Config) -> S3Place:

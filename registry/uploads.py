@@ -6,7 +6,7 @@ The bytes are durable before the row that names the blob is; nothing is open in 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 import structlog
@@ -26,7 +26,15 @@ from registry.metadata.blobs import GivenRight, StoredBlob
 from registry.metadata.database import Database, Transaction
 from registry.metadata.uploads import UploadSession
 from registry.oci.names import RepositoryName
-from storage.blobstore import BlobStore, StoreFull, StoreUnavailable, UploadBusy, UploadMissing, UploadState
+from storage.blobstore import (
+    BlobMissing,
+    BlobStore,
+    StoreFull,
+    StoreUnavailable,
+    UploadBusy,
+    UploadMissing,
+    UploadState,
+)
 from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
 
@@ -134,27 +142,38 @@ class Uploads:
             await asyncio.shield(self._abandon(session, by))
             raise
 
-    async def adopt(self, repository: RepositoryName, digest: Digest, place: Callable[[str], bool], by: Actor) -> bool:
-        """Make a blob of bytes that `place` puts under a storage key by itself. False when it could not.
+    async def adopt(
+        self, repository: RepositoryName, digest: Digest, place: Callable[[str], Awaitable[bool]], by: Actor
+    ) -> bool:
+        """Make a blob of bytes that `place` puts under a storage key by itself, durably. False when it could not.
 
-        `place` runs in a thread. Raises DigestInvalid, StorageFull, Unavailable.
+        Raises DigestInvalid, StorageFull, Unavailable, and what `place` raises.
         """
         session = await self.start(repository, digest.algorithm, by)
         try:
             async with self._claimed(repository, session.id, None, by) as claimed:
                 with _store_problems_named(claimed.state):
-                    if is_placed := await asyncio.to_thread(place, claimed.state.key):
-                        size = await self._store.size(claimed.state.key)
-                        if await self._store.digest_stored(claimed.state.key, digest.algorithm) != digest:
-                            raise DigestInvalid
-                        state = replace(claimed.state, offset=size or 0)
-                        await self._store_blob(claimed, state, digest, by)
+                    is_placed = await place(claimed.state.key)
+                    size = await self._judge_placed(claimed.state.key, digest) if is_placed else 0
+                if is_placed:
+                    state = replace(claimed.state, offset=size)
+                    await self._store_blob(claimed, state, digest, by, is_placed=True)
             if not is_placed:
                 await self._abandon(session, by)
         except BaseException:
-            await asyncio.shield(self._abandon(session, by))
+            await asyncio.shield(self._abandon(session, by, looks_again=True))
             raise
         return is_placed
+
+    async def _judge_placed(self, key: str, digest: Digest) -> int:
+        """The size of what is stored under the key. Raises DigestInvalid."""
+        try:
+            size, actual = await self._store.size(key), await self._store.digest_stored(key, digest.algorithm)
+        except BlobMissing:
+            size, actual = None, None
+        if size is None or actual != digest:
+            raise DigestInvalid
+        return size
 
     async def cancel(self, repository: RepositoryName, session_id: str, by: Actor) -> None:
         """End the session and forget its bytes. Raises UploadUnknown, ChunkOutOfOrder while a request writes to it."""
@@ -178,14 +197,16 @@ class Uploads:
         async for piece in _exactly(chunk):
             yield piece
 
-    async def _store_blob(self, session: UploadSession, state: UploadState, digest: Digest, by: Actor) -> None:
+    async def _store_blob(
+        self, session: UploadSession, state: UploadState, digest: Digest, by: Actor, *, is_placed: bool = False
+    ) -> None:
         # A finds the blob's other copy and drops its own bytes, B collects that copy: so A's transaction looks again,
         # and A takes its own bytes then.
         while True:
             known = await self._database.read(lambda tx: blobs.find_stored(tx, digest))
             with _store_problems_named(state):
                 is_whole = await self._is_whole(known)
-                if not is_whole:
+                if not is_whole and not is_placed:
                     await self._store.commit(state)
             try:
                 spare = await self._record(session, StoredBlob(digest, state.key, state.offset), known, is_whole, by)
@@ -226,12 +247,16 @@ class Uploads:
 
         return await self._database.write(work, adds=True)
 
-    async def _end(self, session: UploadSession) -> None:
-        """The row first: A sleeps before it takes the bytes away, B makes a blob of them. A crash leaves a review."""
+    async def _end(self, session: UploadSession, *, looks_again: bool = False) -> None:
+        """The row first: A sleeps before it takes the bytes away, B makes a blob of them. A crash leaves a review.
+
+        With `looks_again` that stays until the session would have expired: what somebody else writes can come late.
+        """
 
         def work(tx: Transaction) -> None:
             uploads.remove(tx, session)
-            reviews.advance(tx, "upload", session.state.key, "upload.end", self._clock())
+            if not looks_again:
+                reviews.advance(tx, "upload", session.state.key, "upload.end", self._clock())
 
         try:
             await self._database.write(work)
@@ -250,10 +275,11 @@ class Uploads:
         except OSError as problem:
             log.warning("bytes left to the collector", key=state.key, problem=str(problem))
 
-    async def _abandon(self, session: UploadSession, by: Actor) -> None:
+    async def _abandon(self, session: UploadSession, by: Actor, *, looks_again: bool = False) -> None:
         """Forget a session that no client was told of. Its bytes go even if the database is full, too."""
         with contextlib.suppress(RegistryError):
-            await self.cancel(session.repository, session.id, by)
+            async with self._claimed(session.repository, session.id, None, by) as claimed:
+                await self._end(claimed, looks_again=looks_again)
 
     @contextlib.asynccontextmanager
     async def _claimed(

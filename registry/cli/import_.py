@@ -1,6 +1,7 @@
-"""`entrepot import`: take over images from another registry's files."""
+"""`entrepot import`: take over images from another registry's files or bucket."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,18 +11,29 @@ import typer
 
 from registry.app import Registry
 from registry.cli import opening
+from registry.cli.import_sources import (
+    AddressingOption,
+    BucketTerms,
+    EndpointOption,
+    OpenSource,
+    RegionOption,
+    SourceArgument,
+    opened,
+)
 from registry.cli.invocation import Refused
-from registry.cli.moving import blob_bar
+from registry.cli.moving import Bar, blob_bar
 from registry.cli.names import RepositoryOption
 from registry.cli.options import AsJson, ConfigFile
 from registry.cli.output import print_json, print_table, show_count, show_size
-from registry.moving.distribution import each_repository, find_root
-from registry.moving.importing import Imported, Importer, Link
-from registry.moving.layouts import each_layout
+from registry.cli.settings import load_config
+from registry.identity import Actor
+from registry.moving.importing import Imported, Importer
 from registry.moving.plans import Plan, Refusal, make_plan
-from registry.moving.sources import SourceRepository
+from registry.moving.sources import SourceUnavailable
 from registry.oci.names import RepositoryName
-from storage.linking import link_blob
+from registry.stores import find_ways
+from storage.digest import Digest
+from storage.s3.place import S3Place
 
 app = typer.Typer(add_completion=False)
 
@@ -29,12 +41,7 @@ app = typer.Typer(add_completion=False)
 @app.command(name="import")
 def import_(  # noqa: PLR0913 - each is a flag
     ctx: typer.Context,
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE", exists=True, file_okay=False, help="The directory of a registry's files, or of layouts."
-        ),
-    ],
+    source: SourceArgument,
     *,
     repository: RepositoryOption = None,
     prefix: Annotated[str, typer.Option("--prefix", metavar="NAME", help="Put this and a / before each name.")] = "",
@@ -42,115 +49,112 @@ def import_(  # noqa: PLR0913 - each is a flag
         bool, typer.Option("--dry-run", help="Show what would come; hash and change nothing.")
     ] = False,
     copies: Annotated[bool, typer.Option("--copy", help="Copy each file, also where a hard link would do.")] = False,
+    endpoint: EndpointOption = None,
+    region: RegionOption = None,
+    addressing: AddressingOption = None,
     as_json: AsJson = False,
     config_file: ConfigFile = None,
 ) -> None:
-    """Take over images from another registry's files.
+    """Take over images from another registry's files or bucket.
 
     SOURCE holds the files of a CNCF distribution registry (registry:2, Harbor,
-    GitLab): docker/registry/v2 or a directory above it; or it is an OCI image
-    layout, or has several below it. It is only read, and may be served meanwhile.
-    This registry may be served, too.
+    GitLab): docker/registry/v2 or a directory above it, or s3://BUCKET/PREFIX with
+    them in it; or it is an OCI image layout, or has several below it. It is only
+    read, and may be served meanwhile. This registry may be served, too.
 
     Every byte is hashed. On the same volume files are not copied: they get a
-    second name, so nobody may change them in place (no registry does). It can be
-    done again: what is here is skipped, and tags come to point where they do in
-    SOURCE. What the registry's rules refuse is told, the rest comes: status 1.
+    second name, so nobody may change them in place (no registry does). At the same
+    endpoint the S3 server copies objects itself. It can be done again: what is
+    here is skipped, and tags come to point where they do in SOURCE. What the
+    registry's rules refuse is told, the rest comes: status 1.
 
     --repository: of a registry's files only this one; of one layout, its name here.
+    A bucket is read with the credentials of the usual AWS_* variables.
 
     Examples:
       entrepot import /var/lib/registry --dry-run
       entrepot import /var/lib/registry --prefix old
       entrepot import ./alpine-layout --repository library/alpine
+      entrepot import s3://old-registry --endpoint https://s3.example.com
     """
+    terms = BucketTerms(endpoint, region, addressing)
     if repository and prefix:
         raise typer.BadParameter("say --repository or --prefix, not both")
-    plans, refusals = _make_plans(source, repository, prefix)
-    imported = _rehearse(plans) if is_rehearsal else _import(ctx, config_file, plans, copies=copies)
+    if source.bucket is None and not terms.is_empty:
+        raise typer.BadParameter(f"--endpoint, --region and --addressing are of buckets, and {source.text} is none")
+    config, _ = load_config(config_file)
+    with opened(source, terms, config) as found, blob_bar("Reading the source") as bar:
+        plans, refusals = _make_plans(found, repository, prefix)
+        if is_rehearsal:
+            imported = asyncio.run(_rehearse(plans))
+        else:
+            importer = partial(_make_importer, source=found.place, copies=copies)
+            imported = _import(ctx, config_file, plans, bar, importer)
     imported.refusals[:0] = refusals
     _show(imported, as_json=as_json, is_rehearsal=is_rehearsal)
     if imported.refusals:
         raise typer.Exit(1)
 
 
-def _import(ctx: typer.Context, config_file: Path | None, plans: list[Plan], *, copies: bool) -> Imported:
-    with blob_bar("Importing blobs") as bar:
-        bar.begin(sum(size for plan in plans for size in _sizes(plan).values()))
-        return opening.make(
-            ctx,
-            config_file,
-            lambda registry, by: _importer(registry, copies=copies).run(plans, by, bar.advance),
-        )
+def _import(
+    ctx: typer.Context, config_file: Path | None, plans: list[Plan], bar: Bar, make: Callable[[Registry], Importer]
+) -> Imported:
+    """Raises Refused."""
+
+    async def work(registry: Registry, by: Actor) -> Imported:
+        sizes = [await plan.measure() for plan in plans] if bar.is_shown else []  # a request for each, of a bucket
+        bar.begin(sum(size or 0 for each in sizes for size in each.values()), "Importing blobs")
+        return await make(registry).run(plans, by, bar.advance)
+
+    try:
+        return opening.make(ctx, config_file, work)
+    except SourceUnavailable as problem:
+        raise Refused(f"{problem}\nWhat has come until now stays: import again, and the rest comes") from None
 
 
-def _importer(registry: Registry, *, copies: bool) -> Importer:
-    link: Link | None = None
-    if registry.config.bucket is None and not copies:
-        link = partial(link_blob, registry.config.storage_path)
-    return Importer(registry.uploads, registry.blobs, registry.manifests, link)
+def _make_importer(registry: Registry, *, source: S3Place | None, copies: bool) -> Importer:
+    ways = find_ways(registry.config, registry.store, source, copies=copies)
+    return Importer(registry.uploads, registry.blobs, registry.manifests, ways)
 
 
-def _make_plans(source: Path, repository: RepositoryName | None, prefix: str) -> tuple[list[Plan], list[Refusal]]:
+def _make_plans(source: OpenSource, repository: RepositoryName | None, prefix: str) -> tuple[list[Plan], list[Refusal]]:
     """Raises Refused: there is nothing to import."""
     plans: list[Plan] = []
     refusals: list[Refusal] = []
-    try:
-        for found, name in _name(source, repository, prefix):
-            made = make_plan(found, name)
+
+    async def work() -> None:
+        async for found, name in source.each_repository(repository, prefix):
+            made = await make_plan(found, name)
             (refusals.append(made) if isinstance(made, Refusal) else plans.append(made))
+
+    try:
+        asyncio.run(work())
+    except SourceUnavailable as problem:
+        raise Refused(str(problem)) from None
     except OSError as problem:
-        raise Refused(f"{problem.filename or source}: {problem.strerror or problem}") from None
+        raise Refused(f"{problem.filename or source.text}: {problem.strerror or problem}") from None
     return plans, refusals
 
 
-def _name(source: Path, repository: RepositoryName | None, prefix: str) -> Iterator[tuple[SourceRepository, str]]:
-    """What there is, and what it is called here. Raises Refused."""
-    layouts = list(each_layout(source))
-    root = None if layouts else find_root(source)
-    if root is None and not layouts:
-        raise Refused(
-            f"{source} holds no images: neither docker/registry/v2 (the files of a CNCF distribution registry) nor an"
-            " oci-layout is in it"
-        )
-    if repository and len(layouts) > 1:
-        raise Refused(f"{source} holds {len(layouts)} layouts, and --repository names one: name its directory")
-    found = False
-    for each in layouts or each_repository(root or source):
-        name = f"{prefix.rstrip('/')}/{each.name}" if prefix else each.name
-        if repository and not layouts and each.name != repository.value:
-            continue
-        found = True
-        yield each, repository.value if repository else name
-    if repository and not found:
-        raise Refused(f"{source} has no repository {repository}")
-
-
-def _sizes(plan: Plan) -> dict[object, int]:
-    digests = {digest for manifest in plan.manifests for digest, _ in manifest.blobs}
-    return {digest: plan.measure(digest) or 0 for digest in digests}
-
-
-def _rehearse(plans: list[Plan]) -> Imported:
-    """What would come into an empty registry."""
-    sizes = {digest: size for plan in plans for digest, size in _sizes(plan).items()}
-    return Imported(
-        repositories=len(plans),
-        manifests=sum(len(plan.manifests) for plan in plans),
-        tags=sum(len(manifest.tags) for plan in plans for manifest in plan.manifests),
-        blobs=len(sizes),
-        blob_bytes=sum(sizes.values()),
-        refusals=[refusal for plan in plans for refusal in plan.refusals] + _list_missing(plans),
-    )
-
-
-def _list_missing(plans: list[Plan]) -> list[Refusal]:
-    return [
-        Refusal(plan.name.value, str(digest), "the blob is not in the source")
-        for plan in plans
-        for digest in sorted({digest for one in plan.manifests for digest, is_required in one.blobs if is_required})
-        if plan.measure(digest) is None
-    ]
+async def _rehearse(plans: list[Plan]) -> Imported:
+    """What would come into an empty registry. Raises Refused."""
+    imported, known = Imported(repositories=len(plans)), dict[Digest, int]()
+    for plan in plans:
+        try:
+            sizes = await plan.measure()
+        except SourceUnavailable as problem:
+            raise Refused(str(problem)) from None
+        known |= {digest: size or 0 for digest, size in sizes.items()}
+        imported.manifests += len(plan.manifests)
+        imported.tags += sum(len(manifest.tags) for manifest in plan.manifests)
+        required = {digest for manifest in plan.manifests for digest, is_required in manifest.blobs if is_required}
+        missing = sorted(digest for digest in required if sizes[digest] is None)
+        imported.refusals += plan.refusals
+        imported.refusals += [
+            Refusal(plan.name.value, str(digest), "the blob is not in the source") for digest in missing
+        ]
+    imported.blobs, imported.blob_bytes = len(known), sum(known.values())
+    return imported
 
 
 def _show(imported: Imported, *, as_json: bool, is_rehearsal: bool) -> None:
@@ -169,6 +173,7 @@ def _show(imported: Imported, *, as_json: bool, is_rehearsal: bool) -> None:
         typer.echo(f"Would import {counts}")
         return
     linked = f" ({imported.linked} linked, not copied)" if imported.linked else ""
+    linked = f" ({imported.copied} copied by the S3 server)" if imported.copied else linked
     there = imported.known_manifests
     known = f"; {show_count(there, 'manifest')} {'was' if there == 1 else 'were'} here already" if there else ""
     typer.echo(f"Imported {counts}{linked}{known}")

@@ -16,6 +16,10 @@ class Bar:
         self._progress = progress
         self._task = progress.add_task(description, total=None)
 
+    @property
+    def is_shown(self) -> bool:
+        return not self._progress.disable
+
     def begin(self, total: int, description: str | None = None) -> None:
         self._progress.reset(self._task, total=total, description=description)
 

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.moving.distribution import is_fallback
-from registry.moving.sources import FindFile, Root, SourceRepository, Unreadable, read_file, read_manifest
+from registry.moving.distribution import lists_referrers
+from registry.moving.files import Files, read_file
+from registry.moving.sources import Contents, Root, SourceRepository, read_manifest
 from registry.oci.names import Tag, TagInvalid
 from storage.digest import Digest, InvalidDigest
 
@@ -15,33 +16,33 @@ _MARKER, _INDEX = "oci-layout", "index.json"
 _NAME = "org.opencontainers.image.ref.name"
 
 
-def each_layout(path: Path) -> Iterator[SourceRepository]:
+def list_layouts(path: Path) -> list[tuple[Path, str]]:
     """The layouts in the directory and below it, by name. One that is the directory itself has the directory's name."""
+    found: list[tuple[Path, str]] = []
     for parent, below, files in os.walk(path):
         below.sort()
         if _MARKER in files and _INDEX in files:
             below.clear()
             folder = Path(parent)
-            name = folder.resolve().name if folder == path else folder.relative_to(path).as_posix()
-            yield _read(folder, name)
+            found.append((folder, folder.resolve().name if folder == path else folder.relative_to(path).as_posix()))
+    return found
 
 
-def _read(folder: Path, name: str) -> SourceRepository:
-    def find_file(digest: Digest) -> Path:
-        return folder / "blobs" / digest.algorithm / digest.encoded
-
+async def read_layout(folder: Path, name: str) -> SourceRepository:
+    """What the layout has, as the repository `name`."""
+    contents = Files(lambda digest: folder / "blobs" / digest.algorithm / digest.encoded)
     problems: list[str] = []
     tags: dict[Digest, list[str]] = {}
     types: dict[Digest, str] = {}
     for digest, media_type, tag in _descriptors(folder / _INDEX, problems):
-        if tag and _lists_referrers(tag, find_file, digest):
-            for child in _children(find_file, digest):
+        if tag and await lists_referrers(tag, contents, digest):
+            async for child in _children(contents, digest):
                 types.setdefault(child, "")
             continue
         types[digest] = media_type
         tags.setdefault(digest, []).extend([tag] if tag else [])
     roots = [Root(digest, media_type, tuple(tags.get(digest, ()))) for digest, media_type in types.items()]
-    return SourceRepository(name, roots, find_file, problems)
+    return SourceRepository(name, roots, contents, problems)
 
 
 def _descriptors(index: Path, problems: list[str]) -> Iterator[tuple[Digest, str, str]]:
@@ -73,15 +74,8 @@ def _find_tag(annotations: dict[str, Any], problems: list[str]) -> str:
     return ""
 
 
-def _lists_referrers(tag: str, find_file: FindFile, digest: Digest) -> bool:
-    try:
-        return is_fallback(tag, read_manifest(find_file, digest))
-    except Unreadable:
-        return False
-
-
-def _children(find_file: FindFile, digest: Digest) -> Iterator[Digest]:
-    for entry in json.loads(read_manifest(find_file, digest)).get("manifests") or []:
+async def _children(contents: Contents, digest: Digest) -> AsyncIterator[Digest]:
+    for entry in json.loads(await read_manifest(contents, digest)).get("manifests") or []:
         try:
             yield Digest.parse(entry["digest"])
         except (KeyError, TypeError, InvalidDigest):

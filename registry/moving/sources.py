@@ -1,25 +1,23 @@
 """Where images can come from: what every kind of source is made of."""
 
-import errno
 import json
-import os
-import stat
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 from registry.oci import media_types
 from registry.oci.manifest import MOST_BYTES
 from storage.digest import Digest
-
-_MOST_BYTES = 64 << 20  # of an index of everything that there is
-
-FindFile: TypeAlias = Callable[[Digest], Path]
+from storage.s3.place import S3Object
 
 
 class Unreadable(Exception):
     """One thing in the source is missing or no longer what it was; the message says which."""
+
+
+class SourceUnavailable(Exception):
+    """The source cannot be read, or not now, and it would be the same with all that follows; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,49 +32,68 @@ class Root:
     tags: tuple[str, ...] = ()
 
 
+class Copies(Protocol):
+    """What a store has that can copy objects of other places by itself."""
+
+    @property
+    def is_possible(self) -> bool:
+        """False once the server has said that it will not."""
+
+    async def make(self, source: S3Object, key: str) -> bool:
+        """Copy, durably, under a storage key. False where the server refuses: then nothing was done. Raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How the registry's store takes content without reading it; None for what it cannot do.
+
+    `link` gives a file a second name, as a storage key; False where it has to be copied.
+    """
+
+    link: Callable[[Path, str], Awaitable[bool]] | None = None
+    copies: Copies | None = None
+
+
+class Contents(Protocol):
+    """What a source has, by digest. Each method raises Unreadable, SourceUnavailable and OSError."""
+
+    async def read(self, digest: Digest, most: int) -> bytes:
+        """All of a small content. Raises Unreadable, also when it has more than `most` bytes."""
+
+    async def measure(self, digests: Collection[Digest]) -> dict[Digest, int | None]:
+        """The size of each in bytes, None when it is not in the source."""
+
+    def pieces(self, digest: Digest) -> AsyncGenerator[bytes, None]:
+        """All of the content. Whatever goes wrong is Unreadable or SourceUnavailable: no problem of the store."""
+
+    async def expect(self, digests: Collection[Digest], most: int) -> None:
+        """A hint: these are read next, or measured. What takes a round trip each, a source may do at once."""
+
+    def may_give(self, ways: Ways) -> bool:
+        """Whether `give` is worth trying."""
+
+    async def give(self, digest: Digest, key: str, ways: Ways) -> bool:
+        """Put the content under a storage key of the registry in one of these ways; False when none is possible."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceRepository:
     """`name` as the source has it, perhaps not one that a registry accepts. `roots`: the oldest first.
 
-    `find_file` says where the bytes of a digest are, or would be. `problems` were found while it was looked at.
+    `problems` were found while it was looked at.
     """
 
     name: str
     roots: list[Root]
-    find_file: FindFile
+    contents: Contents
     problems: list[str] = field(default_factory=list)
 
 
-def read_manifest(find_file: FindFile, digest: Digest) -> bytes:
-    """The bytes of a manifest, hashed. Raises Unreadable."""
-    path = find_file(digest)
-    try:
-        with open(path, "rb", opener=open_file) as file:
-            content = file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise Unreadable("the manifest is not in the source") from None
-    except OSError as problem:
-        raise Unreadable(f"the manifest cannot be read: {problem.strerror}") from None
-    if len(content) <= MOST_BYTES and Digest.of(content, digest.algorithm) != digest:
+async def read_manifest(contents: Contents, digest: Digest) -> bytes:
+    """The bytes of a manifest, hashed. Raises Unreadable, SourceUnavailable."""
+    content = await contents.read(digest, MOST_BYTES)
+    if Digest.of(content, digest.algorithm) != digest:
         raise Unreadable("the manifest's bytes have another digest")
-    return content
-
-
-def open_file(path: str, flags: int) -> int:
-    """An opener for `open`, of files alone: a pipe of that name would be waited for, for ever. Raises OSError."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no file", path)
-    return descriptor
-
-
-def read_file(path: Path) -> bytes:
-    """A small one: what a source says of itself. Raises OSError, also when it is no file, or no small one."""
-    with open(path, "rb", opener=open_file) as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return content
 
 

@@ -17,6 +17,7 @@ from botocore.loaders import Loader, create_loader
 
 from storage.blobstore import StoreUnavailable
 from storage.s3.errors import TRANSPORT, is_passing, name_problem
+from storage.s3.parts import MOST_COPIED
 from storage.s3.place import S3Place
 from storage.s3.retries import Retries
 
@@ -35,7 +36,8 @@ _LONGEST = 30.0  # seconds: what has taken so long is not tried again
 class S3Tuning:
     """`patience`: seconds that a call waits for a thread; `in_flight`: parts of one upload under way at once.
 
-    `silence`: seconds in which the store must send something. `url_seconds`: how long a URL for a client is valid.
+    `silence`: seconds in which the store must send something; `most_copied`: bytes that it copies in that time.
+    `url_seconds`: how long a URL for a client is valid.
     """
 
     threads: int = 32
@@ -45,6 +47,7 @@ class S3Tuning:
     silence: float = _SILENCE
     url_seconds: int = 3_600
     has_plain_hashes: bool = False
+    most_copied: int = MOST_COPIED
 
 
 def make_boto(place: S3Place, endpoint: str, connections: int, silence: float = _SILENCE) -> "Boto":

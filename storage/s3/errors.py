@@ -64,12 +64,16 @@ class Refused(StoreUnavailable):
     def is_absence(self) -> bool:
         return self.code in ("404", "NoSuchKey", "NotFound")
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same call may succeed some time later."""
+        return _is_passing(self.code, self.status)
+
 
 def is_passing(problem: BaseException) -> bool:
     """Whether the same call may succeed a moment later."""
     if isinstance(problem, ClientError):
-        code, status = _code(problem)
-        return code in _PASSING or (status >= 500 and status not in (501, 507))  # noqa: PLR2004 - HTTP's own
+        return _is_passing(*_code(problem))
     return isinstance(
         problem,
         (NoConnection, HTTPClientError, ReadTimeoutError, ResponseStreamingError, IncompleteReadError, HTTPError),
@@ -89,6 +93,10 @@ def name_problem(problem: BaseException) -> Exception:
     if isinstance(problem, (NoConnection, HTTPClientError, HTTPError)):
         return StoreUnavailable(errno.EHOSTUNREACH, f"the object store does not answer ({type(problem).__name__})")
     return StoreUnavailable(errno.EIO, f"the object store cannot be used ({type(problem).__name__})")
+
+
+def _is_passing(code: str, status: int) -> bool:
+    return code in _PASSING or (status >= 500 and status not in (501, 507))  # noqa: PLR2004 - HTTP's own
 
 
 def _code(problem: ClientError) -> tuple[str, int]:

@@ -12,12 +12,16 @@ from storage.blobstore import BlobMissing
 from storage.running_hash import RunningHash
 from storage.s3.client import S3Client
 from storage.s3.errors import TRANSPORT, Refused, name_problem
-from storage.s3.place import S3Place
+from storage.s3.place import S3Object, S3Place
 from storage.s3.progress import Part
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        GetObjectOutputTypeDef,
+        ListObjectsV2OutputTypeDef,
+    )
 
 PIECE = 1 << 20  # bytes per thread hop while reading
 _BINARY = "application/octet-stream"
@@ -58,19 +62,30 @@ class S3Objects:
 
         return await self.client.call(send)
 
-    async def copy_part(self, name: str, multipart: str, number: int, source: Head, span: range) -> str:
-        """Make a part of the bytes `span` of the object that is under the same name now. Returns the part's ETag."""
+    async def copy_part(self, name: str, multipart: str, number: int, source: S3Object, span: range) -> str:
+        """Make a part of the bytes `span` of an object at the same endpoint. Returns the part's ETag."""
         copied = await self.client.call(
             self._api.upload_part_copy,
             Bucket=self._bucket,
             Key=name,
             UploadId=multipart,
             PartNumber=number,
-            CopySource={"Bucket": self._bucket, "Key": name},
+            CopySource={"Bucket": source.bucket, "Key": source.name},
             CopySourceIfMatch=f'"{source.etag}"',
             CopySourceRange=f"bytes={span.start}-{span.stop - 1}",
         )
         return _bare(copied["CopyPartResult"]["ETag"])
+
+    async def copy(self, name: str, source: S3Object) -> None:
+        """Make the object of another one at the same endpoint: its bytes, nothing else that it has."""
+        work = partial(self._api.copy_object, MetadataDirective="REPLACE", ContentType=_BINARY, **self.place.terms())
+        await self.client.call(
+            work,
+            Bucket=self._bucket,
+            Key=name,
+            CopySource={"Bucket": source.bucket, "Key": source.name},
+            CopySourceIfMatch=f'"{source.etag}"',
+        )
 
     async def complete(self, name: str, multipart: str, parts: list[Part], replaces: str) -> str:
         """Make the object, in place of the one with the ETag `replaces`, or of none. Returns its ETag.
@@ -136,14 +151,7 @@ class S3Objects:
 
     async def read(self, name: str, span: range | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the object's bytes, or those of `span`. Raises BlobMissing when there are fewer."""
-        asked: dict[str, Any] = {} if span is None else {"Range": f"bytes={span.start}-{span.stop - 1}"}
-        work = partial(self._api.get_object, Bucket=self._bucket, Key=name, **asked)
-        try:
-            found = await self.client.call(work)
-        except Refused as refusal:
-            if refusal.is_absence or refusal.code in ("InvalidRange", "416"):
-                raise BlobMissing(name) from None
-            raise
+        found = await self._get(name, span)
         body, left = found["Body"], found["ContentLength"]
         try:
             if span is not None and left != len(span):
@@ -156,6 +164,31 @@ class S3Objects:
                 yield piece
         finally:
             body.close()
+
+    async def fetch(self, name: str, most: int) -> tuple[Head, bytes | None]:
+        """All of a small object; of one with more than `most` bytes only what HEAD says. Raises BlobMissing."""
+        found = await self._get(name)
+        head, body, content = Head(found["ContentLength"], _bare(found["ETag"])), found["Body"], bytearray()
+        try:
+            if head.size > most:
+                return head, None
+            while len(content) < head.size:
+                piece = await self._read_piece(body, head.size - len(content))
+                if not piece:
+                    raise BlobMissing(f"{name} ended early")
+                content += piece
+        finally:
+            body.close()
+        return head, bytes(content)
+
+    async def _get(self, name: str, span: range | None = None) -> "GetObjectOutputTypeDef":
+        asked: dict[str, Any] = {} if span is None else {"Range": f"bytes={span.start}-{span.stop - 1}"}
+        try:
+            return await self.client.call(partial(self._api.get_object, Bucket=self._bucket, Key=name, **asked))
+        except Refused as refusal:
+            if refusal.is_absence or refusal.code in ("InvalidRange", "416"):
+                raise BlobMissing(name) from None
+            raise
 
     async def hash(self, name: str, running: RunningHash) -> int:
         """Hash all of the object. Returns its size. Raises BlobMissing."""
@@ -175,11 +208,27 @@ class S3Objects:
 
     async def list_names(self, prefix: str, page: int = 1000) -> AsyncIterator[tuple[str, int]]:
         """Every object below the prefix, with its size. `page` at a time."""
-        work = partial(self._api.list_objects_v2, Bucket=self._bucket, Prefix=prefix, MaxKeys=page)
-        while True:
-            found = await self.client.call(work)
+        async for found in self._list(prefix, MaxKeys=page):
             for entry in found.get("Contents", []):
                 yield entry["Key"], entry["Size"]
+
+    async def list_dated(self, prefix: str) -> AsyncIterator[tuple[str, float]]:
+        """Every object below the prefix, with the second (Unix) in which it was written."""
+        async for found in self._list(prefix):
+            for entry in found.get("Contents", []):
+                yield entry["Key"], entry["LastModified"].timestamp()
+
+    async def list_folders(self, folder: str) -> AsyncIterator[list[str]]:
+        """The names of what the folder, which ends with a slash, has below it and between two slashes; in pages."""
+        async for found in self._list(folder, Delimiter="/"):
+            prefixes = [entry["Prefix"] for entry in found.get("CommonPrefixes", [])]
+            yield [prefix.removeprefix(folder).removesuffix("/") for prefix in prefixes]
+
+    async def _list(self, prefix: str, **more: Any) -> AsyncIterator["ListObjectsV2OutputTypeDef"]:
+        work = partial(self._api.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **more)
+        while True:
+            found = await self.client.call(work)
+            yield found
             if not found.get("IsTruncated"):
                 return
             work = partial(work, ContinuationToken=found["NextContinuationToken"])

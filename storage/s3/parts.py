@@ -14,7 +14,7 @@ LARGEST = 5 << 40  # bytes of an object
 LARGE = 16 * MIB  # bytes: larger parts are never in memory as a whole
 _FIRST = 8 * MIB
 _DOUBLED_EVERY = 1000
-_MOST_COPIED = 256 * MIB  # bytes that one request copies: some seconds
+MOST_COPIED = 256 * MIB  # bytes that one request copies: some seconds
 _COPIES = 1500  # so many numbers at most go into copies; S3 copies up to 5 GiB into each
 
 
@@ -54,8 +54,11 @@ class Cutter:
         return size
 
 
-def cut_copies(size: int) -> list[range]:
-    """The ranges in which an object of `size` bytes, at least LEAST, is copied into the first parts of another."""
-    count = max(1, min(_COPIES, size // _MOST_COPIED))
+def cut_copies(size: int, most: int = MOST_COPIED) -> list[range]:
+    """The ranges in which an object of `size` bytes, at least LEAST, is copied into the first parts of another.
+
+    Each has about `most` bytes, never less, unless that is all.
+    """
+    count = max(1, min(_COPIES, size // most))
     bounds = [size * number // count for number in range(count + 1)]
     return [range(first, last) for first, last in pairwise(bounds)]

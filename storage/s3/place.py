@@ -5,6 +5,16 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class S3Object:
+    """One that is there: `name` in any bucket, `size` in bytes. With another ETag it is another object."""
+
+    bucket: str
+    name: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class S3Place:
     """A bucket and a prefix in it. An empty `endpoint` is AWS's own; an empty `public_endpoint` is the endpoint.
 

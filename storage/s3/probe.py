@@ -18,7 +18,7 @@ from storage.s3.client import S3Client, S3Tuning, make_boto
 from storage.s3.errors import Refused
 from storage.s3.objects import S3Objects
 from storage.s3.parts import LEAST, MIB
-from storage.s3.place import S3Place
+from storage.s3.place import S3Object, S3Place
 from storage.s3.progress import Part, expect_etag
 
 _OK = 200
@@ -157,9 +157,10 @@ class S3Probe:
         head = await self._objects.head(name)
         if head is None:
             return Finding("", ok=False, text="there is nothing to copy: see multipart")
+        source = S3Object(self._objects.place.bucket, name, head.size, head.etag)
         multipart = await self._begin(name)
         try:
-            etag = await self._objects.copy_part(name, multipart, 1, head, range(head.size))
+            etag = await self._objects.copy_part(name, multipart, 1, source, range(head.size))
             await self._objects.complete(name, multipart, [Part(1, head.size, etag)], head.etag)
         except Refused as refusal:
             text = f"refused ({refusal.code}): uploads that go on at another replica after a pause begin again"

@@ -10,6 +10,7 @@ from storage.s3.completion import S3Completion
 from storage.s3.means import Means, one
 from storage.s3.objects import Head
 from storage.s3.parts import LEAST, cut_copies
+from storage.s3.place import S3Object
 from storage.s3.progress import Part, Progress
 from storage.spool import Segment
 
@@ -71,11 +72,12 @@ class S3Resumption:
         resumed.progress = progress
 
     async def _copy(self, upload: UploadState, progress: Progress, head: Head) -> None:
-        name = self._means.name(upload.key)
+        name, objects = self._means.name(upload.key), self._means.objects
+        source = S3Object(objects.place.bucket, name, head.size, head.etag)
         progress.multipart = await self._means.begin(upload.key)
 
         async def copy(number: int, span: range) -> Part:
-            etag = await self._means.objects.copy_part(name, progress.multipart, number, head, span)
+            etag = await objects.copy_part(name, progress.multipart, number, source, span)
             return Part(number, len(span), etag)
 
         spans = list(enumerate(cut_copies(head.size), 1))

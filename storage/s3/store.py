@@ -31,6 +31,7 @@ from storage.s3 import marker
 from storage.s3.append import S3Append
 from storage.s3.client import S3Client, S3Tuning
 from storage.s3.completion import S3Completion
+from storage.s3.copies import S3Copies
 from storage.s3.means import Means, chain, one
 from storage.s3.memory import Ends
 from storage.s3.objects import S3Objects
@@ -95,6 +96,7 @@ class S3BlobStore:
         )
         self._completion = S3Completion(self._means)
         self._resumption = S3Resumption(self._means, self._completion)
+        self.copies = S3Copies(self._means, tuning.most_copied)
         self._urls = S3Urls(place, clock, tuning.url_seconds)
         self._writing: set[str] = set()
 
