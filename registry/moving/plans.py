@@ -62,15 +62,16 @@ async def make_plan(source: SourceRepository, name: str) -> Plan | Refusal:
         return Refusal(name, "", str(invalid))
     for problem in source.problems:
         plan.refuse("", problem)
-    planning = _Planning(plan)
+    planning = _Planning(plan, source.roots)
     for first in range(0, len(source.roots), _AHEAD):
         await planning.visit(source.roots[first : first + _AHEAD])
     return plan
 
 
 class _Planning:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, roots: Sequence[Root]) -> None:
         self._plan = plan
+        self._roots = {root.digest: root for root in roots}  # also when they are met as a part of another one first
         self._seen: set[Digest] = set()
         self._kinds: dict[Digest, bool] = {}  # whether it is a manifest
 
@@ -91,7 +92,7 @@ class _Planning:
                 children = [] if is_read else [each for each in parts if each not in self._seen]
                 if children:
                     open_ends.append((current, True))
-                    open_ends += [(Root(child), False) for child in reversed(children)]
+                    open_ends += [(self._roots.get(child, Root(child)), False) for child in reversed(children)]
                 else:
                     self._add(current, manifest, parts)
 

@@ -1,11 +1,8 @@
 """`entrepot import`."""
 
-import asyncio
 import json
 import os
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
@@ -16,20 +13,29 @@ from storage.linking import link_blob
 from tests import places
 from tests.cli.access import done, refused
 from tests.cli.running import Terminal, entrepot, program
-from tests.moving.trees import Distribution, make_layout
-from tests.places import Place
-from tests.scenarios.client import Client, open_registry
-from tests.scenarios.images import Content, make_blob, make_image, make_index
+from tests.moving.imports import (
+    CONFIG,
+    FALLBACK,
+    IMAGE,
+    INDEX,
+    LAYER,
+    OLD,
+    OTHER,
+    SIGNATURE,
+    Use,
+    imported,
+    inside,
+    list_referrers,
+    manifests_of,
+    own_settings,
+    tags_of,
+    tree,
+)
+from tests.moving.trees import START, Distribution, make_layout
+from tests.scenarios.client import Client
+from tests.scenarios.images import Content, make_image, make_index
 
-T = TypeVar("T")
-Use: TypeAlias = Callable[[Path, Place | None], None]
-
-CONFIG, LAYER, OTHER = make_blob("config"), make_blob("layer"), make_blob("other")
-OLD = make_image(CONFIG, (LAYER,), annotations={"note": "old"})
-IMAGE = make_image(CONFIG, (LAYER, OTHER))
-INDEX = make_index([IMAGE, OLD])
-SIGNATURE = make_image(CONFIG, (OTHER,), subject=IMAGE, artifactType="application/example")
-FALLBACK = f"sha256-{IMAGE.digest.encoded}"
+__all__ = ["tree"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,50 +43,6 @@ def folder(tmp_path: Path, use: Use) -> Path:
     """Of the registry that images are imported into; it is not there yet."""
     use(tmp_path / "registry", None)
     return tmp_path / "registry"
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Distribution:
-    """library/app has images, an index and a signature in a referrers tag; library/app/tools shares its layers."""
-    tree = Distribution(tmp_path / "source")
-    for blob in (CONFIG, LAYER, OTHER):
-        tree.put_blob("library/app", blob)
-    tree.put_manifest("library/app", OLD, "1", "latest")
-    tree.put_manifest("library/app", IMAGE, "2", "latest")
-    tree.put_manifest("library/app", INDEX, "multi")
-    tree.put_manifest("library/app", make_index([]), FALLBACK)
-    tree.put_manifest("library/app", SIGNATURE)
-    tree.put_manifest("library/app", make_index([SIGNATURE]), FALLBACK)
-    tree.put_manifest("library/app", make_image(CONFIG, (LAYER,), annotations={"cosign": "1"}), f"{FALLBACK}.sig")
-    tree.put_manifest("library/app/tools", IMAGE, "v1")
-    return tree
-
-
-def inside(folder: Path, work: Callable[[Registry], Coroutine[Any, Any, T]]) -> T:
-    """What `work` returns with the registry in the folder."""
-
-    async def run() -> T:
-        registry = await open_registry(folder)
-        try:
-            return await work(registry)
-        finally:
-            registry.close()
-
-    return asyncio.run(run())
-
-
-def tags_of(name: str) -> dict[str, str]:
-    listed = json.loads(done("tag", "list", name, "--json"))["tags"]
-    return {each["tag"]: each["digest"] for each in listed}
-
-
-def manifests_of(name: str) -> list[str]:
-    return [each["digest"] for each in json.loads(done("manifest", "list", name, "--json"))["manifests"]]
-
-
-def imported(*arguments: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(done("import", *arguments, "--json"))
-    return document
 
 
 def test_a_registrys_files(tree: Distribution, folder: Path) -> None:
@@ -113,13 +75,6 @@ def test_a_registrys_files(tree: Distribution, folder: Path) -> None:
 def test_referrers_tags_become_referrers(tree: Distribution, folder: Path) -> None:
     """What a fallback tag lists refers to its subject here; neither the tag nor any of its indexes is here."""
     done("import", str(tree.path))
-
-    async def list_referrers(registry: Registry) -> list[str]:
-        name = RepositoryName("library/app")
-        return [
-            each.digest for each in (await registry.manifests.list_referrers(name, IMAGE.digest, None, "", 9)).referrers
-        ]
-
     assert inside(folder, list_referrers) == [str(SIGNATURE.digest)]
     assert FALLBACK not in tags_of("library/app")
     assert not {str(make_index([]).digest), str(make_index([SIGNATURE]).digest)} & set(manifests_of("library/app"))
@@ -181,11 +136,6 @@ def test_a_pipe_is_not_linked(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def own_settings() -> dict[str, str]:
-    """What names the registry that commands use, for a program."""
-    return {name: value for name, value in os.environ.items() if name.startswith("ENTREPOT_")}
-
-
 @places.only_on("files", "of files on one volume")
 def test_the_source_may_go(tree: Distribution) -> None:
     """What was linked stays when the source is deleted."""
@@ -218,6 +168,14 @@ def test_older_comes_first(tree: Distribution) -> None:
     pushed = [line["digest"] for line in lines if line["action"] == "manifest.push"]
     order = [str(each.digest) for each in (OLD, IMAGE, INDEX, SIGNATURE, youngest)]
     assert [digest for digest in pushed if digest in order][: len(order)] in (order, order[::-1])
+
+
+def test_parts_that_are_younger(tree: Distribution) -> None:
+    """A tree whose files were copied without their times: what an index names before it comes has its tags."""
+    for link in tree.path.rglob("_manifests/revisions/*/*/link"):
+        os.utime(link, (START, START - (INDEX.digest.encoded in link.parts)))
+    assert imported(str(tree.path))["tags"] == 6
+    assert tags_of("library/app")["1"] == str(OLD.digest)
 
 
 @pytest.mark.parametrize("below", ["", "docker", "docker/registry", "docker/registry/v2"])
@@ -342,6 +300,17 @@ def test_buildkit_caches(tmp_path: Path) -> None:
     make_layout(tmp_path / "cache", [(cache, "main")], (CONFIG, LAYER))
     done("import", str(tmp_path / "cache"))
     assert tags_of("cache") == {"main": str(cache.digest)}
+
+
+def test_a_damaged_blob_is_repaired(tree: Distribution, folder: Path) -> None:
+    """What is known as damaged here comes again."""
+    done("import", str(tree.path), "--copy")
+    stored = places.look_into(folder)
+    key = next(key for key in stored.blobs() if stored.read(key) == LAYER.content)
+    stored.write(key, b"LAYER")
+    assert entrepot("scrub").status == 1
+    assert imported(str(tree.path))["blobs"] == 1
+    assert done("scrub").endswith("all are whole\n")
 
 
 def test_beside_a_registry_with_the_same_blobs(tree: Distribution, folder: Path) -> None:

@@ -24,6 +24,10 @@ class Distribution:
     def file(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.encoded[:2] / digest.encoded / "data"
 
+    def name(self, digest: Digest) -> str:
+        """Where its bytes are, below `path`."""
+        return self.file(digest).relative_to(self.path).as_posix()
+
     def put_blob(self, name: str, blob: Content) -> None:
         self._put_bytes(blob)
         self._link(self.root / "repositories" / name / "_layers", blob.digest)

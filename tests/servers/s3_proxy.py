@@ -53,6 +53,11 @@ class Hang:
 
 
 @dataclass(frozen=True, slots=True)
+class Withhold:
+    """The server does it, its answer never comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The answer's body ends after this share of it, with a reset or as if it were whole."""
 
@@ -65,7 +70,7 @@ class OtherTag:
     """The answer has another ETag."""
 
 
-Deed: TypeAlias = Answer | Lose | Refuse | Hang | Cut | OtherTag
+Deed: TypeAlias = Answer | Lose | Refuse | Hang | Withhold | Cut | OtherTag
 
 SLOW_DOWN = Answer(503, "SlowDown")
 BROKEN = Answer(500, "InternalError")
@@ -107,6 +112,7 @@ class S3Proxy(TcpProxy):
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self.calls: list[S3Call] = []
+        self.withheld = 0  # answers
         self._faults: list[Fault] = []
 
     @property
@@ -170,9 +176,10 @@ class S3Proxy(TcpProxy):
         to_server.write(request)
         await to_server.drain()
         answered = await _read_answer(server, call)
-        if isinstance(deed, Lose):
+        if isinstance(deed, Lose | Withhold):
             await _read_body(server, answered.length)
-            return 0
+            self.withheld += isinstance(deed, Withhold)
+            return 0 if isinstance(deed, Lose) else await asyncio.get_running_loop().create_future()
         return await _pass_on(answered, server, to_client, deed)
 
 
