@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from storage.s3.place import parse_url
+
 PREFIX = "ENTREPOT_"
 ORIGIN = r"^(https?://[A-Za-z0-9._:\[\]-]+)?$"
 
 _POSTGRESQL = ("postgresql://", "postgres://")
 _PASSWORD = re.compile(r"(://[^/:@]*:).*(@)|([?&](?:ssl)?password=)[^&]*", re.ASCII | re.IGNORECASE)
-_S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._/-]*))?", re.ASCII)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -234,7 +235,7 @@ class Config(BaseModel):
     @field_validator("storage")
     @classmethod
     def _blobs(cls, url: str) -> str:
-        if url and not url.startswith("file:///") and not _S3_URL.fullmatch(url):
+        if url and not url.startswith("file:///") and not parse_url(url):
             raise ValueError(f"did you mean file://{url}?" if url.startswith("/") else "")
         return url
 
@@ -268,7 +269,7 @@ class Config(BaseModel):
     @property
     def bucket(self) -> tuple[str, str] | None:
         """The S3 bucket and the prefix in it, without slashes at its ends; None when blobs are files."""
-        return parse_bucket(self.storage)
+        return parse_url(self.storage)
 
     @property
     def storage_path(self) -> Path:
@@ -296,12 +297,6 @@ class Config(BaseModel):
     @property
     def proxies(self) -> list[Network]:
         return _parse_networks(self.trusted_proxies)
-
-
-def parse_bucket(url: str) -> tuple[str, str] | None:
-    """The bucket and the prefix of s3://BUCKET/PREFIX, without slashes at its ends; None for any other text."""
-    match = _S3_URL.fullmatch(url)
-    return (match[1], (match[2] or "").strip("/")) if match else None
 
 
 def load(

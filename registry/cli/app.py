@@ -31,7 +31,7 @@ NOUNS = {
     "backup": "Save the registry into one file, also while it serves.",
     "restore": "Make a registry of a backup, where none is yet.",
     "doctor": "Examine all that the settings name, and say what to change.",
-    "import": "Take over images from another registry's files.",
+    "import": "Take over images from another registry's files or bucket.",
     "migrate": "Move the registry to another database and storage.",
     "config": "Show the settings and where each of them comes from.",
 }

@@ -58,9 +58,9 @@ def import_(  # noqa: PLR0913 - each is a flag
     """Take over images from another registry's files or bucket.
 
     SOURCE holds the files of a CNCF distribution registry (registry:2, Harbor,
-    GitLab): docker/registry/v2 or a directory above it, or s3://BUCKET/PREFIX with
-    them in it; or it is an OCI image layout, or has several below it. It is only
-    read, and may be served meanwhile. This registry may be served, too.
+    GitLab): docker/registry/v2 or a directory above it, or s3://BUCKET/PREFIX; or
+    it is an OCI image layout, or has several below it. It is only read, and may be
+    served meanwhile. This registry may be served, too.
 
     Every byte is hashed. On the same volume files are not copied: they get a
     second name, so nobody may change them in place (no registry does). At the same
@@ -81,19 +81,13 @@ def import_(  # noqa: PLR0913 - each is a flag
     if repository and prefix:
         raise typer.BadParameter("say --repository or --prefix, not both")
     if source.bucket is None and not terms.is_empty:
-        raise typer.BadParameter(f"--endpoint, --region and --addressing are of buckets, and {source.text} is none")
-    config, _ = load_config(config_file)
-    with opened(source, terms, config) as found, blob_bar("Reading the source") as bar:
-        plans, refusals = _make_plans(found, repository, prefix)
-        if is_rehearsal:
-            imported = asyncio.run(_rehearse(plans))
-        else:
-            importer = partial(_make_importer, source=found.place, copies=copies)
-            imported = _import(ctx, config_file, plans, bar, importer)
+        raise typer.BadParameter("--endpoint, --region and --addressing are of buckets: s3://BUCKET/PREFIX")
+    with opened(source, terms, load_config(config_file)[0]) as found, blob_bar("Reading the source") as bar:
+        plans, refusals = make_plans(found, repository, prefix)
+        make = None if is_rehearsal else partial(make_importer, source=found.place, copies=copies)
+        imported = _import(ctx, config_file, plans, bar, make) if make else asyncio.run(_rehearse(plans))
     imported.refusals[:0] = refusals
     _show(imported, as_json=as_json, is_rehearsal=is_rehearsal)
-    if imported.refusals:
-        raise typer.Exit(1)
 
 
 def _import(
@@ -112,13 +106,14 @@ def _import(
         raise Refused(f"{problem}\nWhat has come until now stays: import again, and the rest comes") from None
 
 
-def _make_importer(registry: Registry, *, source: S3Place | None, copies: bool) -> Importer:
+def make_importer(registry: Registry, *, source: S3Place | None, copies: bool) -> Importer:
+    """Into this registry, from a bucket or (None) from files, which are not linked with `copies`."""
     ways = find_ways(registry.config, registry.store, source, copies=copies)
     return Importer(registry.uploads, registry.blobs, registry.manifests, ways)
 
 
-def _make_plans(source: OpenSource, repository: RepositoryName | None, prefix: str) -> tuple[list[Plan], list[Refusal]]:
-    """Raises Refused: there is nothing to import."""
+def make_plans(source: OpenSource, repository: RepositoryName | None, prefix: str) -> tuple[list[Plan], list[Refusal]]:
+    """What is to come, and what cannot. Raises Refused: there is nothing to import."""
     plans: list[Plan] = []
     refusals: list[Refusal] = []
 
@@ -158,9 +153,16 @@ async def _rehearse(plans: list[Plan]) -> Imported:
 
 
 def _show(imported: Imported, *, as_json: bool, is_rehearsal: bool) -> None:
+    """Also by the exit status: Raises typer.Exit when something did not come."""
     if as_json:
         print_json(asdict(imported))
-        return
+    else:
+        _print(imported, is_rehearsal=is_rehearsal)
+    if imported.refusals:
+        raise typer.Exit(1)
+
+
+def _print(imported: Imported, *, is_rehearsal: bool) -> None:
     if imported.refusals:
         rows = [(each.repository, each.reference or "-", each.problem) for each in imported.refusals]
         print_table(("REPOSITORY", "REFERENCE", "NOT IMPORTED, BECAUSE"), rows)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from registry.cli.invocation import Refused
-from registry.config import ORIGIN, Config, parse_bucket
+from registry.config import ORIGIN, Config
 from registry.moving.distribution import Tree, each_repository
 from registry.moving.distribution_files import FileTree, find_root
 from registry.moving.layouts import list_layouts, read_layout
 from registry.moving.sources import SourceRepository
 from registry.oci.names import RepositoryName
 from registry.stores import open_source
-from storage.s3.place import S3Place
+from storage.s3.place import S3Place, parse_url
 
 if TYPE_CHECKING:
     from registry.moving.distribution_bucket import DistributionBucket
@@ -121,7 +121,7 @@ def _put_below(prefix: str, name: str) -> str:
 
 def _parse_source(text: str) -> Source:
     if text.startswith(_S3):
-        bucket = parse_bucket(text)
+        bucket = parse_url(text)
         if bucket is None:
             raise typer.BadParameter(f"a bucket is named s3://BUCKET/PREFIX, not {text!r}")
         return Source(text, bucket)

@@ -218,9 +218,9 @@ class S3Objects:
             for entry in found.get("Contents", []):
                 yield entry["Key"], entry["LastModified"].timestamp()
 
-    async def list_folders(self, folder: str) -> AsyncIterator[list[str]]:
-        """The names of what the folder, which ends with a slash, has below it and between two slashes; in pages."""
-        async for found in self._list(folder, Delimiter="/"):
+    async def list_folders(self, folder: str, page: int = 1000) -> AsyncIterator[list[str]]:
+        """The names of the folders in the folder, which ends with a slash; `page` at a time."""
+        async for found in self._list(folder, Delimiter="/", MaxKeys=page):
             prefixes = [entry["Prefix"] for entry in found.get("CommonPrefixes", [])]
             yield [prefix.removeprefix(folder).removesuffix("/") for prefix in prefixes]
 

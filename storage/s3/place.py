@@ -1,7 +1,10 @@
 """Where in S3 a store is, and on what terms it is written: `PREFIX/data/KK/KEY`, `PREFIX/tails/KEY.N`, the marker."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
+
+_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([A-Za-z0-9._/-]*))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +75,9 @@ class S3Place:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.root}"
+
+
+def parse_url(url: str) -> tuple[str, str] | None:
+    """The bucket and the prefix of s3://BUCKET/PREFIX, without slashes at its ends; None for any other text."""
+    match = _URL.fullmatch(url)
+    return (match[1], (match[2] or "").strip("/")) if match else None
