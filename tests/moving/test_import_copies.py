@@ -57,7 +57,6 @@ def test_nothing_passes_here(bucket: Bucket, proxy: S3Proxy) -> None:
     assert sorted(of_sources) == ["HeadObject"] * 3
     of_blobs = [call.operation for call in proxy.calls if "/data/" in call.key and not call.key.endswith("/data")]
     assert sorted(of_blobs) == ["CopyObject"] * 3 + ["GetObject"] * 3 + ["HeadObject"] * 3
-    assert not {"UploadPart", "CreateMultipartUpload"} & proxy.count().keys()
 
 
 @pytest.mark.parametrize("refusal", [Answer(403, "AccessDenied"), Answer(501, "NotImplemented")])
