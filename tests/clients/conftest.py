@@ -1,7 +1,6 @@
 """Fixtures of the client scenarios, and their report: one line each with its seconds, one line for all."""
 
 import shutil
-import subprocess
 import tempfile
 import uuid
 from collections.abc import Generator, Iterator
@@ -14,17 +13,9 @@ from .engines import Containerd, DockerEngine
 from .images import MIB, Image, layer, random_layer
 from .registry import Registry
 from .report import ScenarioReport
-from .suites import Suite
+from .suites import Suite, tool_path
 
 Engine = TypeVar("Engine", DockerEngine, Containerd)
-INSTALL = Path(__file__).parents[2] / ".ci" / "install"
-
-
-def tool_path(name: str) -> Path:
-    """Where `.ci/install` put a tool; a missing one fails."""
-    found = subprocess.run([INSTALL, "path", name], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    return Path(found.stdout.strip())
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from tests.waiting import wait_until
 from .requestlog import RequestLog, read_requests
 
 COMMAND = Path(__file__).parents[2] / ".venv" / "bin" / "entrepot"
+SERVE = (COMMAND, "serve")
 ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # nothing outlives a test run that was killed
 MANIFEST_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -104,17 +105,25 @@ class Caller:
 class Registry(Caller):
     """A server program, on the place under test unless settings name another one."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, program: Sequence[str | Path] = SERVE
+    ) -> None:
         super().__init__(free_port())
         self.log_path = folder / "registry.log"
+        self._program = program
         self._settled = 0
         folder.mkdir(parents=True)
         chosen = settings or places.environment(folder / "store")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
-        self._environment = {**inherited, **chosen}
-        with self.log_path.open("wb") as log:
+        address = {"ENTREPOT_HOST": "127.0.0.1", "ENTREPOT_PORT": str(self.port)}
+        self._environment = {**inherited, **chosen, **address}
+        self.start()
+
+    def start(self) -> None:
+        """Done already; after a `kill` it starts the server again, where it was."""
+        with self.log_path.open("ab") as log:
             self._server = subprocess.Popen(
-                [*ENDED_WITH_US, COMMAND, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
+                [*ENDED_WITH_US, *self._program],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

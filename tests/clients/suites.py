@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+INSTALL = Path(__file__).parents[2] / ".ci" / "install"
 CLIENT_SECONDS = 180  # longer than any client needs, shorter than anyone waits
 
 # A suite in a folder gets this system's devices, and one folder of this system under its own path. In both suites
@@ -33,6 +34,13 @@ exec chroot "$root" "$@"
 
 class ClientFailed(AssertionError):
     pass
+
+
+def tool_path(name: str) -> Path:
+    """Where `.ci/install` put a tool; a missing one fails."""
+    found = subprocess.run([INSTALL, "path", name], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    return Path(found.stdout.strip())
 
 
 @dataclass(frozen=True)

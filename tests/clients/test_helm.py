@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import tool_path
 from .registry import Registry
-from .suites import Suite
+from .suites import Suite, tool_path
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,11 @@ import pytest
 from tests.access.issuer import issuing
 
 from .accounts import Accounts, Login, add_everybody
-from .conftest import tool_path
 from .families import Client, Command, Crane, Ctr, Docker, Oras, PodmanClient, Regctl, Skopeo
 from .images import Image
 from .registry import Registry
 from .requestlog import RequestLog
-from .suites import Suite
+from .suites import Suite, tool_path
 
 CLIENTS = (
     "docker20", "docker28", "podman4", "podman5", "skopeo1.9", "skopeo1.22",

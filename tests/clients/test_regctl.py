@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import tool_path
 from .images import MIB, Image, Layout, blobs_in_layout
 from .registry import Registry
-from .suites import Suite
+from .suites import Suite, tool_path
 
 
 @pytest.fixture(scope="module")

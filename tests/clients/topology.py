@@ -1,7 +1,8 @@
 """Three replicas on one PostgreSQL and one S3 server, behind Debian's nginx with the configuration of deploy/."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,20 +10,23 @@ from tests.deploy.nginx import local_configuration
 from tests.places import Place
 from tests.waiting import wait_until
 
-from .registry import ENDED_WITH_US, Caller, Registry, free_port
+from .registry import ENDED_WITH_US, SERVE, Caller, Registry, free_port
 from .requestlog import RequestLog
 
 REPLICAS = 3
+PLACE = Place("postgresql", "s3")
+SHARED = "shared"  # the name of the folder by which the tests know the registry's database and store
 
 
 class Topology(Caller):
-    """Asks the replicas in turn."""
+    """Asks the replicas in turn. `program` is what each of them runs; `settings` are ENTREPOT_* of all of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Sequence[str | Path] = SERVE, **settings: str) -> None:
         super().__init__(free_port())
         self.folder = folder
-        self._settings = Place("postgresql", "s3").environment(folder / "shared")
-        self._settings |= {
+        self._program = program
+        self._settings = PLACE.environment(folder / SHARED)
+        self._settings |= settings | {
             "ENTREPOT_ANONYMOUS": "push",
             "ENTREPOT_TRUSTED_PROXIES": "127.0.0.1",
             "ENTREPOT_S3_REDIRECTS": "on",
@@ -33,7 +37,7 @@ class Topology(Caller):
 
     def _start(self, number: int) -> Registry:
         folder = self.folder / f"replica-{number}"
-        return Registry(folder, self._settings | {"ENTREPOT_DATA": str(folder / "data")})
+        return Registry(folder, self._settings | {"ENTREPOT_DATA": str(folder / "data")}, self._program)
 
     def _start_proxy(self) -> subprocess.Popen[bytes]:
         configuration = self.folder / "nginx.conf"
@@ -61,8 +65,8 @@ class Topology(Caller):
     def stop(self) -> None:
         self._proxy.terminate()
         self._proxy.wait(30)
-        for replica in self.replicas:
-            replica.stop()
+        with ThreadPoolExecutor() as threads:  # each waits for load balancers to see that it ends
+            list(threads.map(Registry.stop, self.replicas))
 
     def lose(self) -> None:
         """One replica dies without a word."""

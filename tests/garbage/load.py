@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.garbage.findings import Contents
 from tests.garbage.server import AT_ONCE
 from tests.garbage.shelf import Shelf, Title
-from tests.garbage.yard import DAY, HandClock, Yard
+from tests.garbage.yard import in_a_month
 from tests.kill.client import Answer, Client, Unanswered, Unreachable
 from tests.kill.content import Manifest, digest_of, make_content, make_image, make_index
 from tests.kill.running import RunningServer
@@ -72,11 +72,7 @@ class Load:
 
     async def find_leftovers(self) -> list[str]:
         """When all time has passed: what is left that nothing names, and what is not left though something does."""
-        clock = HandClock()
-        clock.now = time.time_ns() // 1_000_000 + 30 * DAY
-        yard = await Yard(self.folder, clock, AT_ONCE).open()
-        try:
-            await yard.quiesce()
+        async with in_a_month(self.folder, AT_ONCE) as yard:
             there = Contents.of(yard)
             lost = [
                 f"{title.path} has lost {digest}"
@@ -85,8 +81,6 @@ class Load:
                 if there.lacks_bytes(digest)
             ]
             return lost + yard.list_unnamed() + await yard.check()
-        finally:
-            await yard.close()
 
     def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:

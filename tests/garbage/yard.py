@@ -1,5 +1,8 @@
 """A registry whose clock the test moves, and its collector: what a person does with both, without HTTP between."""
 
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -150,3 +153,16 @@ class Yard(Client):
     def files(self) -> dict[str, bytes]:
         """What the store has by its keys; of an unfinished upload no bytes."""
         return dict.fromkeys(self.stored.uploads(), b"") | {key: self.stored.read(key) for key in self.stored.blobs()}
+
+
+@asynccontextmanager
+async def in_a_month(folder: Path, windows: Windows, **settings: Any) -> AsyncIterator[Yard]:
+    """The registry of servers that have ended, when all their windows have, too, and the collector has come to rest."""
+    clock = HandClock()
+    clock.now = time.time_ns() // 1_000_000 + 30 * DAY
+    yard = await Yard(folder, clock, windows, **settings).open()
+    try:
+        await yard.quiesce()
+        yield yard
+    finally:
+        await yard.close()

@@ -3,7 +3,7 @@
 What takes minutes with the product's windows takes seconds here; nothing else differs.
 """
 
-from registry import app
+from registry import app, logs
 from registry.config import load
 from registry.garbage import Windows
 from registry.server import serve
@@ -19,6 +19,7 @@ def ignore_address(_host: str, _port: int) -> None:
 
 def main() -> None:
     config, _ = load()
+    logs.configure(config.log_format)
     app._MOST_LINGER_SECONDS = LINGER
     serve(app.create_app(config, windows=WINDOWS), config, ignore_address, None)
 
