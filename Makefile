@@ -46,10 +46,11 @@ pairs: .venv/dev ## every test on PostgreSQL and on S3: the three pairs besides 
 	TEST_DATABASE=postgresql TEST_STORE=files $(BIN)/pytest -n auto --dist worksteal
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/pytest -n auto --dist worksteal
 
-soak: .venv/dev pairs ## all of `pairs`, forty minutes of pushes, kills and collection, a long search for lost content
+soak: .venv/dev pairs ## all of `pairs`, fifty minutes of loads with kills, lost content sought (needs root on Debian 12 and .ci/install)
 	$(BIN)/python -m tests.soak.run --minutes 10
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/python -m tests.soak.run --minutes 5
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/python -m tests.soak.run --minutes 10 --replicas 3
+	$(BIN)/python -m tests.clients.soak --minutes 10
 	$(BIN)/pytest -q tests/soak
 	GARBAGE_EXAMPLES=1500 $(BIN)/pytest -q tests/garbage/test_machine.py
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .engines import DockerEngine
-from .images import Image, Layout, files_in_archive
+from .images import Image, Layout, blobs_in_layout, files_in_archive
 from .registry import sha256
 from .suites import ClientFailed, Suite
 
@@ -25,12 +25,14 @@ class Stored:
     """An acknowledged push, as its client knows it.
 
     `images` are the manifests that name layers, each with its config, which covers every layer's content; `digest` is
-    the only one's, or that of the index above them. `files` are the first image's, with their digests.
+    the only one's, or that of the index above them. `contents` are the digests of all that was pushed, of docker's
+    layers it does not say them; `files` are the first image's, with their digests.
     """
 
     repository: str
     digest: str
     images: Mapping[str, str]
+    contents: frozenset[str]
     files: Mapping[str, str]
 
     @property
@@ -39,8 +41,8 @@ class Stored:
         return [self.digest, *(digest for digest in self.images if digest != self.digest)]
 
     def compare(self, pulled: Iterable[Path]) -> None:
-        """Look for every manifest and config among the files; each is named by nothing but its content."""
-        missing = {*self.manifests, *self.images.values()} - {sha256(path.read_bytes()) for path in pulled}
+        """Look for all of its contents among the files. Raises WrongBytes."""
+        missing = self.contents - {sha256(path.read_bytes()) for path in pulled}
         if missing:
             raise WrongBytes(f"{self.repository}@{self.digest}: {missing} did not come")
 
@@ -80,11 +82,12 @@ class _LayoutCarrier:
             described = [layout.add_image(image) for image in images]
             top = described[0] if len(images) == 1 else layout.add_index(images)
             layout.tag("1", top)
+            contents = frozenset(blobs_in_layout(layout.folder))
             self._send(layout.folder, f"{self._address}/{repository}:{tag}")
         finally:
             shutil.rmtree(layout.folder)
         configs = {each["digest"]: image.id for each, image in zip(described, images, strict=True)}
-        return Stored(repository, top["digest"], configs, images[0].files)
+        return Stored(repository, top["digest"], configs, contents, images[0].files)
 
     def pull(self, stored: Stored, tag: str = "") -> None:
         folder = self._suite.folder("pulled")
@@ -172,7 +175,7 @@ class Docker:
         finally:
             self._engine.forget(reference)
         assert said, f"docker pushed {reference} and says no digest"
-        return Stored(repository, said[1], {said[1]: image.id}, image.files)
+        return Stored(repository, said[1], {said[1]: image.id}, frozenset((said[1], image.id)), image.files)
 
     def pull(self, stored: Stored, tag: str = "") -> None:
         reference = _name(self._address, stored, tag)

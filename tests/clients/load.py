@@ -16,25 +16,26 @@ from pathlib import Path
 
 from tests.garbage.findings import Contents
 from tests.garbage.yard import in_a_month
-from tests.kill.history import Kind
 from tests.kill.verification import find_faults
 from tests.places import make_config
 from tests.replicas.cluster import SECONDS_TO_END, SERVER
 from tests.replicas.load import KEPT, POLICY
 from tests.replicas.server import WINDOWS
 from tests.stored import read_rows
+from tests.waiting import wait_until
 
 from .carriers import Carrier, Crane, Docker, Skopeo, Stored
 from .customer import Ager, Customer
 from .engines import DockerEngine
 from .images import layer
 from .record import Record
-from .registry import Registry, sha256
+from .registry import sha256
 from .suites import Suite, tool_path
 from .topology import PLACE, SHARED, Topology
 
 OFTEN = "0.0012"  # hours between two lifecycle runs
 DOWN_SECONDS = (1, 6)  # of a killed replica: also longer than it may be silent
+END_SECONDS = 60  # of work that goes on beside the clients
 BASES = (20_000, 400_000, 3_000_000)  # bytes of layers that all clients share
 
 
@@ -101,27 +102,32 @@ class Load:
             replica.start()
             replica.wait_until_ready()
         is_over.wait(began + seconds - time.monotonic())
+        wait_until(lambda: is_over.is_set() or self._count_lifecycle_runs() > 0, "the policy is run", END_SECONDS)
         is_over.set()
 
     def _find_faults(self) -> list[str]:
         """What the registry shows, through nginx, that is not what was acknowledged."""
-        self.record.counts["lifecycle runs"] = sum(map(_count_lifecycle_runs, self._topology.replicas))
+        self.record.counts["lifecycle runs"] = self._count_lifecycle_runs()
         self._topology.replicas[0].command("lifecycle", "run", "--repository", self._ager.repository)
         self._ager.settle()
-        self.record.counts["manifests collected"] = self._count_collected()
         faults = self._topology.complaints() + find_faults(self._topology.port, self.record.history)
         for stored in [] if faults else self.record.stored():
             faults += find_differences(self._topology, stored)
             self.record.count("images compared at the end")
+        wait_until(lambda: not self._list_uncollected(), "what was removed is collected", END_SECONDS)
         return faults
 
-    def _count_collected(self) -> int:
+    def _count_lifecycle_runs(self) -> int:
+        logs = [replica.log_path.read_bytes() for replica in self._topology.replicas]
+        return sum(b'"lifecycle run"' in line for log in logs for line in log.splitlines())
+
+    def _list_uncollected(self) -> set[tuple[str, str]]:
         rows = read_rows(
             make_config(self.folder / SHARED, PLACE),
             "SELECT name, digest FROM manifest JOIN repository ON repository.id = repository_id",
         )
-        known = {(one.repository, one.reference) for one in self.record.history.names() if one.kind is Kind.MANIFEST}
-        return len(known - {(name, digest) for name, digest in rows})
+        kept = {(stored.repository, digest) for stored in self.record.stored() for digest in stored.manifests}
+        return {(name, digest) for name, digest in rows} - kept
 
 
 @contextmanager
@@ -179,7 +185,3 @@ def find_differences(topology: Topology, stored: Stored) -> list[str]:
 
 def _read(topology: Topology, stored: Stored, digest: str) -> bytes:
     return topology.get(f"/v2/{stored.repository}/blobs/{digest}").content
-
-
-def _count_lifecycle_runs(replica: Registry) -> int:
-    return sum(b'"lifecycle run"' in line for line in replica.log_path.read_bytes().splitlines())
