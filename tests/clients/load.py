@@ -35,6 +35,9 @@ from .topology import PLACE, SHARED, Topology
 
 OFTEN = "0.0012"  # hours between two lifecycle runs
 DOWN_SECONDS = (1, 6)  # of a killed replica: also longer than it may be silent
+TAKEN_FOR_DEAD = (
+    "this one was not heard of for too long"  # on a busy machine, by so short a term: then it removes nothing
+)
 END_SECONDS = 60  # of work that goes on beside the clients
 BASES = (20_000, 400_000, 3_000_000)  # bytes of layers that all clients share
 
@@ -110,7 +113,8 @@ class Load:
         self.record.counts["lifecycle runs"] = self._count_lifecycle_runs()
         self._topology.replicas[0].command("lifecycle", "run", "--repository", self._ager.repository)
         self._ager.settle()
-        faults = self._topology.complaints() + find_faults(self._topology.port, self.record.history)
+        faults = [line for line in self._topology.complaints() if TAKEN_FOR_DEAD not in line]
+        faults += find_faults(self._topology.port, self.record.history)
         for stored in [] if faults else self.record.stored():
             faults += find_differences(self._topology, stored)
             self.record.count("images compared at the end")
