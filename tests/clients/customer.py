@@ -21,7 +21,7 @@ MOST_KEPT = 10  # images of one customer
 SIZES = (500, 30_000, 300_000, 1_500_000)  # of files: some blobs are answered by a replica, some by the S3 server
 MOVING = ("latest", "stable")
 # How clients say that they were sent other bytes than they asked for: no kill excuses that.
-WRONG = ("verification failed", "does not match", "mismatch", "DIGEST_INVALID")
+WRONG = ("verification failed", "error verifying sha256", "did not match", "does not match")
 
 
 @dataclass

@@ -5,8 +5,8 @@ from pathlib import Path
 from .load import run
 
 SEED = 1
-SECONDS = 30
-SECONDS_BETWEEN = 10
+SECONDS = 24
+SECONDS_BETWEEN = 8
 CUSTOMERS = 4
 
 
