@@ -235,7 +235,7 @@ class FilesystemBlobStore:
     def _bind(self, instance: str, is_populated: bool) -> None:
         is_marked = self._is_marked(instance)
         if not is_marked:
-            self._refuse_unmarked(is_populated)
+            self._refuse_unmarked(instance, is_populated=is_populated)
         make_directories(self._uploads, self._data)  # a backup may have left out what was empty
         if not is_marked:
             write_durably(self._root / _MARKER, json.dumps({"instance": instance, "format": FORMAT}))
@@ -265,12 +265,13 @@ class FilesystemBlobStore:
             raise StoreFull(f"no room for another file on the volume of {self._root}")
         require_room(self._uploads, self._reserve, adding=_LEAST_ROOM)
 
-    def _refuse_unmarked(self, is_populated: bool) -> None:
+    def _refuse_unmarked(self, instance: str, *, is_populated: bool) -> None:
         if is_populated:
             raise ForeignStore(
                 f"{self._root} is empty or unmarked, but the database knows of blobs: is its volume mounted?"
             )
-        if self._data.is_dir() and any(self._data.iterdir()):
+        # A finds no marker, B makes it and stores a blob, A finds what is B's: they are servers of one registry.
+        if self._data.is_dir() and any(self._data.iterdir()) and not self._is_marked(instance):
             raise ForeignStore(f"{self._root} holds blobs, but no marker and no row of this database names them")
 
     def _lock(self, upload: UploadState, opened: contextlib.ExitStack, creating: int = 0) -> tuple[int, Path]:

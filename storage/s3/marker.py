@@ -15,7 +15,7 @@ async def bind(objects: S3Objects, instance: str, *, is_populated: bool) -> None
     """Bind the store to the registry `instance`, or see that it is bound to it. Raises ForeignStore."""
     if await is_marked(objects, instance):
         return
-    await _refuse_unmarked(objects, is_populated=is_populated)
+    await _refuse_unmarked(objects, instance, is_populated=is_populated)
     text = _make_text(instance)
     try:
         await objects.put(objects.place.marker, text, IfNoneMatch="*")
@@ -71,11 +71,14 @@ def _make_text(instance: str) -> bytes:
     return json.dumps({"instance": instance, "format": FORMAT}).encode()
 
 
-async def _refuse_unmarked(objects: S3Objects, *, is_populated: bool) -> None:
+async def _refuse_unmarked(objects: S3Objects, instance: str, *, is_populated: bool) -> None:
     place = objects.place
     if is_populated:
         raise ForeignStore(
             f"{place} is empty or unmarked, but the database knows of blobs: are bucket and prefix the right ones?"
         )
     async for name, _ in objects.list_names(place.root, page=1):
+        # A finds no marker, B makes it and stores a blob, A finds what is B's: they are servers of one registry.
+        if await is_marked(objects, instance):
+            return
         raise ForeignStore(f"{place} holds {name}, but no marker and no row of this database names it")

@@ -270,6 +270,14 @@ async def test_blobs_without_marker_are_refused(store: FilesystemBlobStore, tmp_
         await store.bind("one", is_populated=False)
 
 
+async def test_servers_of_one_registry_meet_at_an_empty_place(store: FilesystemBlobStore) -> None:
+    """What one of them has stored since another one looked for the marker is nobody else's."""
+    await store_blob(store, "key", b"abc")
+    store._refuse_unmarked("one", is_populated=False)
+    with pytest.raises(ForeignStore, match="another registry"):
+        store._refuse_unmarked("two", is_populated=False)
+
+
 @pytest.mark.usefixtures("store")
 async def test_claim_makes_lost_folders(tmp_path: Path) -> None:
     """A backup may have left out what was empty: the next start makes the folders again."""

@@ -191,6 +191,18 @@ async def test_two_registries_meet_at_an_empty_place(replicas: Replicas, proxy: 
     await replicas.connect().verify("one")
 
 
+async def test_servers_of_one_registry_meet_at_an_empty_place(replicas: Replicas, proxy: S3Proxy) -> None:
+    """What one of them has stored since another one looked for the marker is nobody else's."""
+    first = replicas.connect()
+    await first.bind("one", is_populated=False)
+    await store_blob(first, "key", b"abc")
+    proxy.break_(Answer(404, "NoSuchKey"), "GetObject", times=1)
+    await replicas.connect().bind("one", is_populated=False)
+    proxy.break_(Answer(404, "NoSuchKey"), "GetObject", times=1)
+    with pytest.raises(ForeignStore, match="another registry"):
+        await replicas.connect().bind("two", is_populated=False)
+
+
 async def test_probe_sees_a_lost_marker(replicas: Replicas) -> None:
     """A bucket that was emptied, or exchanged, is not ready."""
     with pytest.raises(StoreUnavailable, match="gone"):
