@@ -131,7 +131,7 @@ class Registry(Caller):
             )
 
     def wait_until_ready(self) -> None:
-        wait_until(self._is_ready, "the registry answers /readyz", seconds=30)
+        wait_until(self._is_ready, "the registry answers /readyz", seconds=60)
 
     def _is_ready(self) -> bool:
         if self._server.poll() is not None:
