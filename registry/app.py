@@ -46,6 +46,7 @@ from registry.metadata import blobs, schema
 from registry.metadata.database import Transaction
 from registry.metadata.gate import Gate
 from registry.metadata.replicas import Replica
+from registry.metadata.schema import Outdated
 from registry.passwords import Passwords
 from registry.policies import Policies
 from registry.pulls import Pulls
@@ -198,7 +199,7 @@ class Registry:
             Duty(name="pulls", work=self.pulls.flush, seconds=_TEND_SECONDS, end=self.pulls.end),
             Duty(name="leases", work=self.leases.flush, seconds=_TEND_SECONDS, end=self.leases.flush),
             Duty(name="keys", work=self.tokens.rotate_if_due, seconds=_TEND_SECONDS),
-            Duty(name="replicas", work=self.replicas.beat, seconds=self.replicas.beat_seconds),
+            Duty(name="replicas", work=self._beat, seconds=self.replicas.beat_seconds),
         ]
         return duties + [replace(duty, work=partial(self._if_held, duty)) for duty in self._list_single_duties()]
 
@@ -217,6 +218,14 @@ class Registry:
             work = partial(self._run_lifecycle, clockwork)
             duties.append(Duty(name="lifecycle", work=work, seconds=seconds, first_seconds=first))
         return duties
+
+    async def _beat(self) -> None:
+        try:
+            await self.replicas.beat()
+        except Outdated as problem:
+            self._gate.shut(problem.text)
+            raise
+        self._gate.reopen()
 
     async def _shows_audit(self) -> bool:
         return await self.replicas.hold("audit")

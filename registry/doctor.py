@@ -13,7 +13,7 @@ from cryptography import x509
 from registry.errors import RegistryError
 from registry.identity import Clock, parse_address
 from registry.metadata import examination, schema
-from registry.metadata.database import Database
+from registry.metadata.database import Database, Transaction
 from registry.metadata.examination import Server
 
 _OLDEST_POSTGRES = 14
@@ -82,18 +82,20 @@ class DatabaseDoctor:
         return now - (before + self._clock()) // 2
 
     async def _examine_schema(self) -> Diagnosis:
+        def look(tx: Transaction) -> tuple[str, bool] | None:
+            if schema.find_instance(tx) is None:
+                return None
+            return schema.get_registry_id(tx), schema.has_more(tx)
+
         try:
-            instance = await self._database.read(schema.find_instance)
+            found = await self._database.read(look)
         except RegistryError as problem:
             return warning("schema", str(problem), "commands of this version do not work until then")
-        if instance is None:
+        if found is None:
             return fine("schema", "no registry yet: `entrepot serve` makes it")
-        registry = f"registry {await self._database.read(schema.get_registry_id)}"
-        try:
-            await self._database.read(schema.refuse_more)
-        except RegistryError:
-            return fine("schema", f"a newer version's, which this one can work with, {registry}")
-        return fine("schema", f"this version's, {registry}")
+        registry_id, has_more = found
+        whose = "a newer version's, which this one can work with" if has_more else "this version's"
+        return fine("schema", f"{whose}, registry {registry_id}")
 
     def _judge(self, server: Server) -> Iterator[Diagnosis]:
         oldest = f"PostgreSQL {_OLDEST_POSTGRES} is the oldest that is tested"

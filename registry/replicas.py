@@ -3,6 +3,7 @@
 What a server has noted and not written is lost with it: leases of blobs that clients were told of. So nothing is
 collected for a while after its end. A server that the others take for dead, because it was frozen or could not reach
 the database, finds its duties with others when it wakes up: what it was about to remove is refused in its transaction.
+It stays dead when meanwhile the schema has become one that its version cannot work with.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ import structlog
 
 from registry.errors import Unavailable
 from registry.identity import Clock
-from registry.metadata import duties, replicas, serving
+from registry.metadata import duties, replicas, schema, serving
 from registry.metadata.database import Database, Transaction
 from registry.metadata.replicas import Replica
+from registry.metadata.schema import Outdated
 from storage.sharing import Sharing
 
 Fence: TypeAlias = Callable[[Transaction], None]
@@ -82,7 +84,17 @@ class Replicas:
             raise
 
     async def beat(self) -> None:
-        """Say that this server lives, keep its duties, and bury those that are silent. Raises Unavailable."""
+        """Say that this server lives, keep its duties, and bury those that are silent. Raises Unavailable.
+
+        Outdated when it has slept through a change of the schema with which it cannot work: then it has no duties.
+        """
+        try:
+            await self._beat()
+        except Outdated:
+            self._held.clear()
+            raise
+
+    async def _beat(self) -> None:
         if not self._database.is_shared:
             if abs(self._clock() - self._seen_at) >= _SEEN_EVERY:
                 self._seen_at = self._clock()
@@ -100,6 +112,7 @@ class Replicas:
             return
 
         def work(tx: Transaction) -> None:
+            schema.refuse_newer(tx)
             duties.release_all(tx, self._own.id, sorted(self._held))
             replicas.end(tx, self._own.id)
 
@@ -115,7 +128,12 @@ class Replicas:
         now = self._clock()
         if 0 <= now - self._refused.get(duty, -self._term) < self._term // BEATS_PER_TERM:
             return False
-        took = await self._database.write(lambda tx: duties.take(tx, duty, self._own.id, self._term))
+
+        def work(tx: Transaction) -> bool:
+            schema.refuse_newer(tx)
+            return duties.take(tx, duty, self._own.id, self._term)
+
+        took = await self._database.write(work)
         if took:
             self._held.add(duty)
             log.info("duty taken", duty=duty)
@@ -143,6 +161,7 @@ class Replicas:
         held = sorted(self._held)
 
         def work(tx: Transaction) -> tuple[bool, int, list[Replica], set[str], int]:
+            schema.refuse_newer(tx)
             if is_first and not replicas.list_live(tx, self._term):
                 serving.set_seen(tx, self._clock())
             leap = self._note_clock(tx)

@@ -43,6 +43,13 @@ class Transaction(Protocol):
         run again and again, until it is Unavailable: it changes the schema.
         """
 
+    def keep_schema(self) -> None:
+        """Let nobody change the schema until this ends, nor read it while somebody does. Before any statement.
+
+        For readings that take long: of a table that is changed while they go on they might see no rows. There must be
+        a schema.
+        """
+
 
 class Database(Protocol):
     """Opened when it is constructed. Several servers may use one that `is_shared`."""

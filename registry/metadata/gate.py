@@ -1,4 +1,4 @@
-"""A database that refuses writes when its registry moves to another place, or got another schema: reads go on."""
+"""A database that refuses writes when its registry moves to another place: reads go on. Both for another schema."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -6,6 +6,7 @@ from typing import TypeVar
 from registry.errors import Unavailable
 from registry.metadata import moves, schema
 from registry.metadata.database import Database, Transaction
+from registry.metadata.schema import Outdated
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ class Gate:
         self._database = database
         self._place = place
         self._is_armed = False
+        self._refusal: str | None = None
         self._schema = 0  # the one that was last found to be one of ours
         self.is_shared = database.is_shared
         self.file_number = database.file_number
@@ -39,8 +41,15 @@ class Gate:
         """Look before each write from now on, in its own transaction: the schema is there."""
         self._is_armed = True
 
+    def shut(self, refusal: str) -> None:
+        """Refuse reads, too, until `reopen`: what the server understands is not in the database any more."""
+        self._refusal = refusal
+
+    def reopen(self) -> None:
+        self._refusal = None
+
     def check(self, tx: Transaction) -> None:
-        """Raises Moved; Unavailable when servers of this version cannot work with the schema, which was ours once."""
+        """Raises Moved; Outdated when servers of this version cannot work with the schema, which was ours once."""
         place, number = moves.find_with_schema(tx)
         if place is not None and place != self._place:
             raise Moved(place)
@@ -49,10 +58,12 @@ class Gate:
             self._schema = number
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
+        if self._refusal is not None:
+            raise Outdated(self._refusal)
         return await self._database.read(work)
 
     async def write(self, work: Callable[[Transaction], T], *, adds: bool = False) -> T:
-        """As every database's; raises Moved, and Unavailable as `check` does."""
+        """As every database's; raises Moved and Outdated, too."""
         if not self._is_armed:
             return await self._database.write(work, adds=adds)
 

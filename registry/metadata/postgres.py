@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import psycopg
+import structlog
 from psycopg import errors
 
 from registry.errors import Unavailable
@@ -25,14 +26,21 @@ from storage.killpoints import Reach, pass_by
 
 T = TypeVar("T")
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
 _MOST_FAILURES = 3  # then the work is done while no other writes
 _MOST_LOSSES = 1  # of connections, by one piece of work
 _MOST_WAITS = 40  # of a change of the schema, which gives way to others
 _WAIT_SECONDS = 1.0  # for which it lets them pass
+_INSISTS_EVERY = 5  # tries: then it waits longer than an autovacuum does that is in the way
+_IN_THE_WAY = "something reads or writes for long, a backup or a vacuum perhaps"
 _QUEUE_SECONDS = 10  # then a job is refused: its client has tried again by now
 _RESOLVE_SECONDS = 10
 _JITTER_SECONDS = 0.01
 _RACES = (errors.SerializationFailure, errors.DeadlockDetected)
+_IN_QUEUE = (errors.LockNotAvailable, errors.DeadlockDetected)
+# Of a reader that met a change of the schema, which has ended or given way by the next time.
+_PASSING = (*_IN_QUEUE, errors.SerializationFailure)
 # Perhaps a race that was lost: alone it fails again if it was none.
 _PERHAPS_RACES = (errors.UniqueViolation, errors.ForeignKeyViolation)
 # A restored cluster goes on in another timeline, a restored database has another number.
@@ -111,13 +119,14 @@ class PostgresDatabase:
         self._connections.end()  # of a read, which nobody has to wait for
 
     def _run_read(self, work: Callable[[Transaction], T]) -> T:
-        """Once more on a fresh connection when the first one was lost."""
+        """Once more, on a fresh connection when the first one was lost."""
         connection = self._connections.get()
         try:
             return work(PostgresTransaction(connection, Begin.READ, self.clock))
-        except psycopg.Error:
-            if not connection.closed:
+        except psycopg.Error as problem:
+            if not (connection.closed or isinstance(problem, _PASSING)):
                 raise
+        undo(connection)
         return work(PostgresTransaction(self._connections.get(), Begin.READ, self.clock))
 
     def _run_write(self, work: Callable[[Transaction], T]) -> T:
@@ -192,14 +201,8 @@ class _Tries:
         self.pause = 0.0
         if isinstance(problem, NotAlone):
             self.begin = problem.begin
-        elif self.begin is Begin.CHANGE and isinstance(problem, errors.LockNotAvailable):
-            self._waits += 1
-            self.pause = _WAIT_SECONDS
-            if self._waits > _MOST_WAITS:
-                raise Unavailable(
-                    "the schema cannot be changed now: something reads or writes for long, a backup perhaps. Start"
-                    " again when it has ended"
-                ) from problem
+        elif self.begin in (Begin.CHANGE, Begin.INSIST) and isinstance(problem, _IN_QUEUE):
+            self._wait(problem)
         elif isinstance(problem, _RACES):
             self.failures += 1
         elif isinstance(problem, _PERHAPS_RACES) and self.begin is Begin.WRITE:
@@ -211,6 +214,17 @@ class _Tries:
         if self.begin is Begin.WRITE and self.failures >= _MOST_FAILURES:
             self.begin = Begin.ALONE
         return self.failures <= 2 * _MOST_FAILURES and self._losses <= _MOST_LOSSES
+
+    def _wait(self, problem: psycopg.Error) -> None:
+        self._waits += 1
+        if self._waits == 1:
+            log.warning("the change of the schema waits", reason=_IN_THE_WAY)
+        if self._waits > _MOST_WAITS:
+            raise Unavailable(
+                f"the schema cannot be changed now: {_IN_THE_WAY}. Start again when it has ended"
+            ) from problem
+        self.pause = _WAIT_SECONDS
+        self.begin = Begin.CHANGE if self._waits % _INSISTS_EVERY else Begin.INSIST
 
 
 def _has_schema(connection: Connection) -> bool:

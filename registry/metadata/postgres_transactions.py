@@ -26,13 +26,20 @@ class Begin(StrEnum):
     """
 
     READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    # It holds up nobody but a change of the schema. Of a table that was rewritten after the snapshot it would see none
+    # of the rows.
+    LONG_READ = READ + "LOCK TABLE migration IN ACCESS SHARE MODE; "
     WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE migration IN ROW SHARE MODE; "
     ALONE = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE migration IN EXCLUSIVE MODE; "
     # Whoever comes while a lock is waited for has to wait, too, and readers for the lock of a table. So it is soon
-    # given up: before the server looks for deadlocks (deadlock_timeout, 1 s), of which a reader would be the victim.
+    # given up: before the server looks for a deadlock on its behalf (deadlock_timeout, 1 s). A reader that waits for a
+    # table that is changed already may still be the victim of one, and reads again. ACCESS EXCLUSIVE, for long reads.
     CHANGE = (
-        "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL lock_timeout = '500ms'; LOCK TABLE migration IN EXCLUSIVE MODE; "
+        "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL lock_timeout = '500ms';"
+        " LOCK TABLE migration IN ACCESS EXCLUSIVE MODE; "
     )
+    # An autovacuum that is in the way is ended by whoever has waited for it for deadlock_timeout.
+    INSIST = CHANGE.replace("500ms", "2s")
     # Before there is a schema. Each statement sees what is committed: also what was while the lock was waited for.
     FIRST = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_LOCK}); "
 
@@ -100,6 +107,12 @@ class PostgresTransaction:
         self.run("SET LOCAL statement_timeout = 0")  # a migration may have to read a large table
         self._connection.patience = 3_600
 
+    def keep_schema(self) -> None:
+        if self._has_begun:
+            raise RuntimeError("the transaction has a snapshot already")
+        if self.begin is Begin.READ:
+            self.begin = Begin.LONG_READ
+
     def commit(self) -> None:
         """Raises psycopg.Error; when the connection is closed then, nobody knows whether it was committed."""
         if self._has_begun and self._connection.execute("COMMIT").statusmessage != "COMMIT":
@@ -124,7 +137,7 @@ class PostgresTransaction:
     def _prefix(self) -> str:
         if self._has_begun:
             return ""
-        if self.begin is Begin.READ:
+        if self.begin in (Begin.READ, Begin.LONG_READ):
             return self.begin + (f"SELECT NULL, {CLOCK}; " if self._clock.is_old() else "")
         return self.begin + f"SELECT CAST(pg_current_xact_id() AS TEXT), {CLOCK}; "
 

@@ -7,9 +7,14 @@ versions before can do with the schema that it makes; they read it in the migrat
                                     when an upgrade is taken back
     -- needs: all servers stopped   nothing: it is not applied while one of them lives, and they refuse to start on it
 
-An additive one makes tables, indexes, and columns that may be NULL or have a default. Nothing that is there is removed,
-renamed or made stricter, the newer version works with rows that the older has written, and the older can read what the
-newer writes. So what has to go goes in two releases: the first one does without, the second one removes it.
+An additive one makes tables, indexes, and columns that may be NULL or have a constant default. Nothing that is there is
+removed, renamed or made stricter; the newer version works with rows that the older has written, the older can read what
+the newer writes, and what the older one removes, the newer does not need: a new table that names rows of the older ones
+says ON DELETE CASCADE or SET NULL, and bytes stay only for rows that the older collector knows. So what has to go goes
+in two releases: the first one does without, the second one removes it.
+
+On PostgreSQL a migration that has to wait for a lock is undone and begun again, perhaps forty times. So in its file
+what locks a table that requests use comes first, and what takes long comes last.
 """
 
 import re
@@ -30,6 +35,10 @@ _POSTGRES_WORDS = (
     (r"\bTEXT\b", 'TEXT COLLATE "C"'),
     (r"\) STRICT\b(, WITHOUT ROWID\b)?", ")"),
 )
+
+
+class Outdated(Unavailable):
+    """A migration was applied with which this version cannot work."""
 
 
 def migrate(tx: Transaction, *, term: int = _TERM) -> int:
@@ -78,10 +87,15 @@ def find_instance(tx: Transaction) -> str | None:
 
 
 def refuse_newer(tx: Transaction) -> None:
-    """Raises Unavailable when a migration was applied with which this version cannot work."""
+    """Raises Outdated when a migration was applied with which this version cannot work."""
     newer = _list_newer(tx)
     if any(not name.endswith(_ADDITIVE) for _, name in newer):
-        raise Unavailable(f"{_compare(newer)}: install the newer one again")
+        raise Outdated(f"{_compare(newer)}: install the newer one again")
+
+
+def has_more(tx: Transaction) -> bool:
+    """Whether there may be rows of which this version knows nothing."""
+    return bool(_list_newer(tx))
 
 
 def refuse_more(tx: Transaction) -> None:

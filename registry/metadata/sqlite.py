@@ -63,6 +63,9 @@ class SqliteTransaction:
     def alone(self, *, gives_way: bool = False) -> None:
         """Every write of SQLite is."""
 
+    def keep_schema(self) -> None:
+        """A snapshot of SQLite has its schema."""
+
 
 class SqliteDatabase:
     """The SQLite database at `path`; made when it is not there. Raises Unavailable.

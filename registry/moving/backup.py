@@ -82,15 +82,18 @@ class Backup:
         return Saved(title, archive.size, unsaved)
 
     async def _save_rows(self, spool: IO[bytes]) -> Title:
-        def work(tx: Transaction) -> tuple[str, int, Written]:
-            instance = schema.find_instance(tx)
-            if instance is None:
-                raise Unavailable("there is no registry yet")
+        instance = await self._database.read(schema.find_instance)
+        if instance is None:
+            raise Unavailable("there is no registry yet")
+
+        def work(tx: Transaction) -> tuple[int, Written]:
+            tx.keep_schema()
+            schema.refuse_newer(tx)  # again: a newer server may have come
             schema.refuse_more(tx)
-            return instance, transfer.find_schema(tx), rows.write(tx, spool, transfer.TABLES)
+            return transfer.find_schema(tx), rows.write(tx, spool, transfer.TABLES)
 
         taken_at = self._clock()
-        instance, number, written = await self._database.read(work)
+        number, written = await self._database.read(work)
         size, sha256 = sum_up(spool)
         return Title(
             version=self._version,

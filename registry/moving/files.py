@@ -1,15 +1,21 @@
 """Files as a source: read where they are."""
 
+import asyncio
+import contextlib
 import errno
 import os
 import stat
 from collections.abc import AsyncGenerator, Callable, Collection
+from io import FileIO
 from pathlib import Path
-
-import aiofiles
+from typing import ParamSpec, TypeVar
 
 from registry.moving.sources import Unreadable, Ways
 from storage.digest import Digest
+from storage.waiting import see_through
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MOST_BYTES = 64 << 20  # of an index of everything that there is
 _PIECE = 256 << 10  # bytes
@@ -37,12 +43,13 @@ class Files:
         return {digest: _measure(self._find(digest)) for digest in digests}
 
     async def pieces(self, digest: Digest) -> AsyncGenerator[bytes, None]:
-        try:
-            async with aiofiles.open(self._find(digest), "rb", buffering=0, opener=open_file) as file:
-                while piece := await file.read(_PIECE):
+        with contextlib.ExitStack() as opened:  # it closes the file, also for a caller who was cancelled
+            try:
+                file = await _in_thread(_open, self._find(digest), opened)
+                while piece := await _in_thread(file.read, _PIECE):
                     yield piece
-        except OSError as problem:
-            raise Unreadable(f"the blob cannot be read: {problem.strerror}") from None
+            except OSError as problem:
+                raise Unreadable(f"the blob cannot be read: {problem.strerror}") from None
 
     async def expect(self, digests: Collection[Digest], most: int) -> None:
         """They are near."""
@@ -52,6 +59,15 @@ class Files:
 
     async def give(self, digest: Digest, key: str, ways: Ways) -> bool:
         return ways.link is not None and await ways.link(self._find(digest), key)
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Cancelled, it ends when the thread does: the caller closes what the thread uses."""
+    return await see_through(asyncio.to_thread(work, *args, **kwargs))
+
+
+def _open(path: Path, opened: contextlib.ExitStack) -> FileIO:
+    return opened.enter_context(open(path, "rb", buffering=0, opener=open_file))
 
 
 def _measure(path: Path) -> int | None:

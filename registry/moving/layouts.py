@@ -49,7 +49,7 @@ def _descriptors(index: Path, problems: list[str]) -> Iterator[tuple[Digest, str
     """Digest, media type and tag of what the layout's index names."""
     try:
         entries = json.loads(read_file(index))["manifests"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         problems.append(f"{index} is no index")
         return
     for entry in entries if isinstance(entries, list) else []:

@@ -200,6 +200,7 @@ class Migration:
         with tempfile.TemporaryFile() as spool, tempfile.TemporaryFile() as echo:
 
             def read(tx: Transaction) -> Written:
+                tx.keep_schema()
                 schema.refuse_more(tx)  # again: a newer server may have come
                 return rows.write(tx, spool, _TABLES)
 

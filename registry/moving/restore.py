@@ -146,6 +146,10 @@ class Restore:
 def _make_schema(tx: Transaction) -> int:
     """Returns its number. Raises CannotRestore: a registry is there."""
     number = schema.migrate(tx)
+    if schema.has_more(tx):
+        raise CannotRestore(
+            f"the database has schema {number}, which is a newer version's: give another one, which is empty"
+        )
     if not transfer.is_empty(tx):
         raise CannotRestore(
             f"a registry with {blobs.count(tx)} blobs is there already, and a backup is restored only where none is"

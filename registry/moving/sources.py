@@ -101,7 +101,7 @@ def guess_media_type(content: bytes) -> str:
     """What a manifest says that it is, or looks like; nothing where it looks like none."""
     try:
         fields = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(fields, dict):
         return ""

@@ -1,12 +1,20 @@
 """`entrepot doctor`: what it finds, what it advises, and that it leaves nothing behind."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pytest
 
+from registry.doctor import DatabaseDoctor, Diagnosis, fine
+from registry.errors import Unavailable
+from registry.identity import milliseconds_now
+from registry.metadata import schema
+from registry.metadata.database import Transaction
+from registry.metadata.sqlite import SqliteDatabase
 from tests.api.conftest import _plain_logs
 from tests.certificates import make_pair
 from tests.cli.conftest import Filled
@@ -18,6 +26,7 @@ from tests.servers.seaweed import SeaweedServer, fresh_place, seaweed
 
 __all__ = ["_plain_logs", "seaweed"]
 
+T = TypeVar("T")
 _WHY = "other places are set by the tests of the doctor themselves"
 pytestmark = [only_on("sqlite", _WHY), only_on("files", _WHY)]
 
@@ -53,6 +62,41 @@ def test_a_registry_is_examined_and_left_as_it_was(filled: Filled) -> None:
     assert {"settings", "database", "schema", "server", "blobs", "access"} <= found.keys()
     assert "they belong to this database" in found["blobs"]
     assert contents(filled.data) == before
+
+
+class LostLater(SqliteDatabase):
+    """It can be read so many times."""
+
+    left = 0
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        if self.left == 0:
+            raise Unavailable("the database is lost")
+        self.left -= 1
+        return await super().read(work)
+
+
+def test_a_database_that_is_lost_meanwhile(tmp_path: Path) -> None:
+    """Whenever that is, nobody is told that all is well, nor that there is another version's schema."""
+    database = LostLater(tmp_path / "entrepot.db")
+
+    async def look() -> tuple[list[Diagnosis], list[Diagnosis]]:
+        await database.write(schema.migrate)
+        await database.write(lambda tx: schema.get_or_make_instance(tx, "instance", "123456789012", 0))
+        doctor = DatabaseDoctor(database, milliseconds_now, 10)
+        lost: list[Diagnosis] = []
+        for reads in range(10):
+            database.left = reads
+            found = await doctor.examine()
+            if database.left:
+                return lost, found
+            lost.append(found[-1])
+        raise AssertionError("it reads more than it has to")
+
+    lost, found = asyncio.run(look())
+    database.close()
+    assert {each.found for each in lost[:-1]} == {"the database is lost"}
+    assert lost[-1] == found[-1] == fine("schema", "this version's, registry 123456789012")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from functools import partial
 from importlib import resources
 
 import psycopg
 import pytest
+import structlog
 
 from registry.errors import Unavailable
 from registry.metadata import postgres, replicas, schema
@@ -19,6 +21,7 @@ from tests.metadata.held_writer import WAIT
 from tests.metadata.locks import is_any_waiting
 from tests.metadata.numbers import insert, read_numbers
 from tests.metadata.rows import rows
+from tests.servers.postgres import PostgresServer, fresh_database
 from tests.waiting import come_true
 
 pytestmark = pytest.mark.anyio
@@ -26,11 +29,14 @@ pytestmark = pytest.mark.anyio
 FIRST_WITH_A_LINE = 5  # those before came before the first release
 ADDITIVE, NEEDS_STOP = "-- additive\n", "-- needs: all servers stopped\n"
 MIGRATIONS = {number: text for number, _, text in schema._migrations().values()}
-# What an additive migration is made of. Older versions give a new column no value.
+# What an additive migration is made of. Older versions remove what they know, and give a new column no value.
 ONLY_ADDS = re.compile(
-    r"CREATE TABLE .*|CREATE INDEX .*"
-    r"|ALTER TABLE \w+ ADD COLUMN (?!.*\bREFERENCES\b)(?!.*\bNOT NULL\b(?!.*\bDEFAULT\b)).*",
-    re.DOTALL,
+    r"""CREATE\ INDEX\ .*
+    |CREATE\ TABLE\ (?!.*\bREFERENCES\b(?!\s+\w+\s*(\([^)]*\)\s*)?ON\ DELETE\ (CASCADE|SET\ NULL)\b))
+      (?!.*\bNOT\ NULL\s+REFERENCES\b[^,]*\bSET\ NULL\b).*
+    |ALTER\ TABLE\ \w+\ ADD\ COLUMN\ (?!.*\b(REFERENCES|CHECK|UNIQUE|PRIMARY|GENERATED)\b)
+      (?!(?!.*\bDEFAULT\b).*\bNOT\ NULL\b)(?!.*\bDEFAULT\b(?!\ (-?\d+|'[^']*')(\s+NOT\ NULL)?\s*$)).*""",
+    re.DOTALL | re.VERBOSE | re.IGNORECASE,
 )
 MIGRATION = "CREATE TABLE added (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE tag ADD COLUMN note TEXT"
 
@@ -66,10 +72,22 @@ def test_migrations_say_what_older_versions_can_do_with_them() -> None:
     ("statement", "adds"),
     [
         ("CREATE TABLE a (id INTEGER PRIMARY KEY, b TEXT NOT NULL) STRICT", True),
+        ("CREATE TABLE a (id INTEGER PRIMARY KEY, b INTEGER NOT NULL REFERENCES c (id) ON DELETE CASCADE)", True),
+        ("CREATE TABLE a (b INTEGER,\n  FOREIGN KEY (b) REFERENCES c (id) ON DELETE SET NULL\n) STRICT", True),
+        ("CREATE TABLE a (id INTEGER PRIMARY KEY, b INTEGER NOT NULL REFERENCES c (id) ON DELETE RESTRICT)", False),
+        ("CREATE TABLE a (id INTEGER PRIMARY KEY, b INTEGER NOT NULL REFERENCES c (id) ON DELETE SET NULL)", False),
+        ("CREATE TABLE a (b INTEGER REFERENCES c (id), d INTEGER REFERENCES e (id) ON DELETE CASCADE)", False),
+        ("CREATE TABLE a (id INTEGER PRIMARY KEY, b INTEGER references c)", False),
         ("CREATE INDEX a_by_b ON a (b)", True),
         ("CREATE UNIQUE INDEX a_by_b ON a (b)", False),
         ("ALTER TABLE a ADD COLUMN b TEXT", True),
         ("ALTER TABLE a ADD COLUMN b INTEGER NOT NULL DEFAULT 0", True),
+        ("ALTER TABLE a ADD COLUMN b TEXT DEFAULT 'c' NOT NULL", True),
+        ("ALTER TABLE a ADD COLUMN b INTEGER DEFAULT 0 CHECK (b < 1)", False),
+        ("ALTER TABLE a ADD COLUMN b TEXT CHECK (b <> '')", False),
+        ("ALTER TABLE a ADD COLUMN b TEXT UNIQUE", False),
+        ("ALTER TABLE a ADD COLUMN b TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP", False),
+        ("ALTER TABLE a ADD COLUMN b INTEGER DEFAULT (random())", False),
         ("ALTER TABLE a ADD COLUMN b INTEGER NOT NULL", False),
         ("ALTER TABLE a ADD COLUMN b INTEGER REFERENCES c (id)", False),
         ("ALTER TABLE a DROP COLUMN b", False),
@@ -225,3 +243,83 @@ async def test_migration_gives_up(
     with pytest.raises(Unavailable, match="something reads or writes for long"):
         await numbers.write(schema.migrate)
     assert await rows(numbers, "SELECT number FROM migration") == before
+
+
+@pytest.mark.fault("F50")
+async def test_long_read_keeps_the_schema(numbers: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change waits for it, and finds it in its way; writes do not, nor those that must be alone."""
+    monkeypatch.setattr(postgres, "_MOST_WAITS", 0)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def read(tx: Transaction) -> object:
+        tx.keep_schema()
+        tx.run("SELECT 1 FROM registry")
+        has_begun.set()
+        assert may_end.wait(WAIT)
+        return tx.run("SELECT n FROM number")
+
+    def write(tx: Transaction) -> None:
+        tx.alone()
+        insert(1)(tx)
+
+    reading = asyncio.create_task(numbers.read(read))
+    assert await asyncio.to_thread(has_begun.wait, WAIT)
+    with monkeypatch.context() as later:
+        number = make_later(later, ADDITIVE, "ALTER TABLE number ADD COLUMN note TEXT")
+        with pytest.raises(Unavailable, match="a backup or a vacuum"):
+            await numbers.write(schema.migrate)
+        await numbers.write(write)
+        may_end.set()
+        assert await reading == []
+        assert await numbers.write(schema.migrate) == number
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001", "55P03"])
+async def test_read_that_meets_a_migration_is_run_again(numbers: PostgresDatabase, code: str) -> None:
+    """The victim of a deadlock, and what is like it, comes through the second time; a third time there is not."""
+    failures = iter((1, 0, 1, 1))
+
+    def read(tx: Transaction) -> object:
+        tx.run("SELECT id FROM tag")
+        if next(failures):
+            tx.run(f"DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''{code}''; END'")
+        return tx.run("SELECT id FROM repository")
+
+    assert await numbers.read(read) == []
+    with pytest.raises(Unavailable):
+        await numbers.read(read)
+    assert await numbers.read(lambda tx: tx.run("SELECT id FROM repository")) == []
+
+
+SLOW_VACUUM = """
+CREATE TABLE large (n BIGINT, filling TEXT) WITH (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1,
+  autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0, autovacuum_analyze_threshold = 1000000);
+INSERT INTO large SELECT n, repeat('x', 500) FROM generate_series(1, 20000) AS n;
+DELETE FROM large WHERE n % 2 = 0
+"""
+UNDER_WAY = (
+    "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE relation = CAST('large' AS regclass) AND granted"
+    " AND backend_type = 'autovacuum worker'"
+)
+
+
+@pytest.mark.fault("F50")
+async def test_migration_ends_an_autovacuum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes minutes is in its way: now and then it waits for so long that the server ends it."""
+    monkeypatch.setattr(postgres, "_WAIT_SECONDS", 0.1)
+    server = PostgresServer(autovacuum_naptime="1s")
+    try:
+        url = fresh_database(server)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(SLOW_VACUUM)
+        number = make_later(monkeypatch, ADDITIVE, "ALTER TABLE large ADD COLUMN note TEXT")
+        database = PostgresDatabase(url)
+        try:
+            await come_true(lambda: database.read(lambda tx: tx.one(UNDER_WAY) is not None), "it is vacuumed", 60)
+            with structlog.testing.capture_logs() as logs:
+                assert await database.write(schema.migrate) == number
+            assert [each["event"] for each in logs] == ["the change of the schema waits"]
+        finally:
+            database.close()
+    finally:
+        server.remove()

@@ -1,23 +1,31 @@
 """`entrepot backup`."""
 
+import asyncio
 import json
 import os
 import stat
 import subprocess
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from registry.app import Registry
+from registry.errors import Unavailable
+from registry.metadata import postgres, schema
 from registry.moving.archive import Title
 from registry.moving.backup import Backup
 from tests import places
 from tests.cli.access import done, refused
 from tests.cli.running import PROGRAM, Terminal, entrepot, program
+from tests.metadata.locks import is_any_waiting
+from tests.metadata.test_versions import ADDITIVE, make_later
 from tests.moving.full import BLOBS, LARGE, SHARED, Full
 from tests.scenarios.client import Client, open_registry
+from tests.waiting import come_true
 
 SIZE = sum(len(blob.content) for blob in BLOBS)
 
@@ -206,6 +214,25 @@ class TestBeside:
             saved = await backup(registry).write(file, tmp_path, lambda _title: None, lambda _size: None)
         assert (saved.unsaved, repaired) == ([], [True])
         registry.close()
+
+
+@places.only_on("postgresql", "the embedded database has one writer, and snapshots of the schema, too")
+@pytest.mark.anyio
+async def test_no_schema_changes_while_its_rows_are_read(
+    source: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of a table that is changed behind its back would be missing: who would change one waits."""
+    monkeypatch.setattr(postgres, "_MOST_WAITS", 0)
+    with psycopg.connect(source.config.database) as holder, (tmp_path / "backup.tar").open("wb") as file:
+        holder.execute("LOCK TABLE run IN ACCESS EXCLUSIVE MODE")  # one of the last that a backup reads
+        saving = asyncio.create_task(backup(source).write(file, tmp_path, lambda _title: None, lambda _size: None))
+        await come_true(partial(source.database.read, is_any_waiting), "the backup reads")
+        number = make_later(monkeypatch, ADDITIVE, "ALTER TABLE change ADD COLUMN note TEXT")
+        with pytest.raises(Unavailable, match="a backup or a vacuum"):
+            await source.database.write(schema.migrate)
+        holder.rollback()
+        assert (await saving).title.rows["change"] > 0
+    assert await source.database.write(schema.migrate) == number
 
 
 def backup(registry: Registry) -> Backup:

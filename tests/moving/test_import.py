@@ -294,6 +294,18 @@ def test_a_layout_that_is_broken(tmp_path: Path) -> None:
     assert manifests_of("app") == [str(IMAGE.digest)]
 
 
+def test_layouts_that_are_nested_too_deep(tmp_path: Path) -> None:
+    """What no parser comes to the end of, an index or what a name in one is of, is told, and ends no import."""
+    deep = Content(INDEX.media_type, b"[" * 100_000)
+    make_layout(tmp_path / "all" / "a", [(IMAGE, "1")], (CONFIG, LAYER, OTHER))
+    (tmp_path / "all" / "a" / "index.json").write_bytes(deep.content)
+    make_layout(tmp_path / "all" / "b", [(deep, FALLBACK), (OLD, "1")], (CONFIG, LAYER))
+    outcome = entrepot("import", str(tmp_path / "all"), "--json")
+    assert outcome.status == 1, outcome.stderr
+    assert len(json.loads(outcome.stdout)["refusals"]) == 2
+    assert tags_of("b") == {"1": str(OLD.digest)}
+
+
 def test_buildkit_caches(tmp_path: Path) -> None:
     """An index whose children are blobs is imported with them."""
     cache = make_index([CONFIG, LAYER])

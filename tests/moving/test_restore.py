@@ -17,6 +17,7 @@ from tests import places
 from tests.api.running import running
 from tests.cli.access import done, refused
 from tests.cli.running import PROGRAM, Terminal, entrepot
+from tests.metadata.test_versions import ADDITIVE, make_later
 from tests.moving.full import BLOBS, LARGE, PASSWORD, SHARED, Full, read_everything, read_lines
 from tests.moving.test_backup import key_of
 from tests.places import Place
@@ -123,6 +124,17 @@ def test_not_over_a_registry(full: Full, file: Path) -> None:
         "a registry with 4 blobs is there already, and a backup is restored only where none is"
     )
     assert inside(full.folder, read_lines) == before
+
+
+@pytest.mark.usefixtures("full")
+def test_not_into_a_newer_schema(file: Path, tmp_path: Path, use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is called by what it is, though this version could serve it."""
+    use(tmp_path / "other", None)
+    with monkeypatch.context() as later:
+        number = make_later(later, ADDITIVE)
+        assert entrepot("restore", str(file)).status == 1  # it is one of the schema before
+    said = refused("restore", str(file))
+    assert f"the database has schema {number}, which is a newer version's: give another one" in said
 
 
 @places.only_on("files", "of directories")

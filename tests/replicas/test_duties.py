@@ -4,6 +4,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from registry.metadata import duties, replicas, schema
 from registry.metadata.database import Database
 from registry.metadata.duties import DutyLost
 from registry.metadata.replicas import Replica
+from registry.metadata.schema import Outdated
 from registry.stores import open_database
 from storage.killpoints import pass_by
 from tests.kill.running import RunningServer
+from tests.metadata.test_versions import NEEDS_STOP, make_later
 from tests.places import EMBEDDED, Place, make_config
 from tests.replicas.cluster import Cluster, call, running_cluster, shared_place
 from tests.replicas.server import TERM
@@ -137,6 +140,41 @@ async def test_nothing_is_collected_while_one_is_silent(tmp_path: Path) -> None:
         assert len(read_rows(silent.config, "SELECT 1 FROM replica")) == 1
         assert (await awake.garbage.step()).rests_until is not None
         assert len(read_rows(silent.config, "SELECT 1 FROM repository_blob")) == 1
+
+
+@pytest.mark.fault("F47", "F50")
+async def test_who_sleeps_through_a_change_of_the_schema_stays_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not counted among the living, loses its duties, serves nothing and cannot start again, till all is back."""
+    async with opened(tmp_path) as asleep, opened(tmp_path) as ending:
+        await Client(asleep).push_blob("acme/app", make_blob("blob"))
+        assert await asleep.replicas.hold(DUTY)
+        beat = next(each.work for each in asleep.list_duties() if each.name == "replicas")
+        lives = "SELECT seen_at FROM replica WHERE id = ?"
+        before = read_rows(asleep.config, lives, asleep.replicas._own.id)
+        with monkeypatch.context() as later:
+            number = make_later(later, NEEDS_STOP)
+            wait_until(
+                lambda: read_rows(asleep.config, "SELECT max(seen_at) FROM replica")[0][0] < milliseconds_now() - SHORT,
+                "silence",
+            )
+            await asleep.database.write(partial(schema.migrate, term=SHORT))
+        assert await Client(asleep).read_blob("acme/app", make_blob("blob"))
+        for work in (beat, partial(asleep.replicas.hold, DUTY), partial(asleep.replicas.hold, "scrub")):
+            with pytest.raises(Outdated, match=f"schema {number}"):
+                await work()
+        with pytest.raises(Outdated):
+            await Client(asleep).read_blob("acme/app", make_blob("blob"))
+        with pytest.raises(Outdated):
+            await asleep.check.count()
+        for work in (ending.replicas.start, ending.replicas.end):
+            with pytest.raises(Outdated):
+                await work()
+        assert read_rows(asleep.config, lives, asleep.replicas._own.id) == before
+        await asleep.database.write(lambda tx: tx.run("DELETE FROM migration WHERE number = :number", number=number))
+        await beat()
+        assert await Client(asleep).read_blob("acme/app", make_blob("blob"))
 
 
 def find_holder(cluster: Cluster) -> RunningServer | None:
