@@ -28,7 +28,9 @@ from registry.metadata import replicas
 from registry.metadata.gate import Moved
 from registry.passwords import PasswordInvalid
 from registry.purges import NothingToPurge
+from registry.stores import open_database, open_store
 from storage.blobstore import ForeignStore, StoreUnavailable
+from storage.killpoints import pass_by
 
 T = TypeVar("T")
 
@@ -123,13 +125,19 @@ def wait_reachable(config: Config, patience: float = _PATIENCE_SECONDS) -> None:
 
 
 async def _ask(config: Config) -> None:
-    registry = Registry(config)
-    try:
-        await registry.database.read(lambda tx: tx.now())
-        if config.bucket is not None:
-            await registry.store.size(_ABSENT)
-    finally:
-        registry.close()
+    """Whichever of both is a server: an embedded database would be made by being opened."""
+    if not config.is_embedded:
+        database = open_database(config, None, pass_by)
+        try:
+            await database.read(lambda tx: tx.now())
+        finally:
+            database.close()
+    if config.bucket is not None:
+        store = open_store(config, pass_by)
+        try:
+            await store.size(_ABSENT)
+        finally:
+            store.close()
 
 
 def refuse_other_user(config: Config, invocation: Invocation) -> None:

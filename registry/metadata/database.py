@@ -36,11 +36,11 @@ class Transaction(Protocol):
     def now(self) -> int:
         """What the database's clock says, in Unix milliseconds: the one that servers agree about."""
 
-    def alone(self, *, gives_way: bool = False) -> None:
+    def alone(self, *, gives_way: bool = False, briefly: bool = False) -> None:
         """Let no other write be under way until this one ends. Late in the work, it may be run again from its start.
 
         Whoever comes meanwhile waits behind it. What `gives_way` lets them pass whenever it has to wait itself, and is
-        run again and again, until it is Unavailable: it changes the schema.
+        run again and again, until it is Unavailable: it changes the schema. `briefly`: it has no more time than others.
         """
 
     def keep_schema(self) -> None:

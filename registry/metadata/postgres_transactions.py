@@ -98,12 +98,15 @@ class PostgresTransaction:
     def now(self) -> int:
         return int(self.only(f"SELECT {CLOCK}")[0])
 
-    def alone(self, *, gives_way: bool = False) -> None:
+    def alone(self, *, gives_way: bool = False, briefly: bool = False) -> None:
         begin = Begin.CHANGE if gives_way else Begin.ALONE
         if self.begin in (Begin.WRITE, Begin.ALONE) and self.begin is not begin:
             if self._has_begun:
                 raise NotAlone(begin)
             self.begin = begin
+        if briefly:
+            self.run("SELECT 1")  # the lock comes with the first statement
+            return
         self.run("SET LOCAL statement_timeout = 0")  # a migration may have to read a large table
         self._connection.patience = 3_600
 

@@ -25,6 +25,8 @@ def put(tx: Transaction, repository_id: int, settings: RepositorySettings, deed:
     before = get(tx, repository_id)
     if settings == before:
         return
+    # Serializable is not enough: a push that read the settings of before could still move a tag after this has ended.
+    tx.alone(briefly=True)
     tx.run("UPDATE repository SET settings = :text WHERE id = :id", text=settings.dump(), id=repository_id)
     if settings.undelete_days != before.undelete_days:
         _hasten_reviews(tx, repository_id, deed.at)

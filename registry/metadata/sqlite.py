@@ -60,7 +60,7 @@ class SqliteTransaction:
     def only(self, sql: str, **parameters: Value) -> Row:
         return self.run(sql, **parameters)[0]
 
-    def alone(self, *, gives_way: bool = False) -> None:
+    def alone(self, *, gives_way: bool = False, briefly: bool = False) -> None:
         """Every write of SQLite is."""
 
     def keep_schema(self) -> None:

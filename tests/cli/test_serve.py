@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.cli.banner import make_banner
-from registry.cli.places import show_database
+from registry.cli.places import show_blobs, show_database
 from registry.cli.version import find_version
 from registry.config import Config
 from tests.cli.conftest import Filled
@@ -46,7 +46,9 @@ def test_a_terminal_gets_a_banner(data: Path) -> None:
     with Terminal("serve", "--port", "0", ENTREPOT_DATA=str(data)) as terminal:
         terminal.expect("Ctrl+C\n")
         assert f"Entrepot {find_version()} serves container images at http://127.0.0.1:" in terminal.text
-        assert f"data      {data}\n" in terminal.text
+        config = make_config(data)
+        where = f"blobs     {show_blobs(config)}\n" if config.bucket else f"data      {data}\n"
+        assert where in terminal.text
         assert "protected mode: everyone on this machine may pull, push and delete" in terminal.text
         assert "docker push 127.0.0.1:" in terminal.text
         assert '"event"' not in terminal.text

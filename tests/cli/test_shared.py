@@ -129,6 +129,12 @@ def test_nobody_waits_for_files(data: Path) -> None:
     assert not data.exists()
 
 
+def test_an_embedded_database_is_not_made_by_waiting(data: Path, bucket: str) -> None:
+    """Nor when its blobs are in a bucket, which is asked: a start that is refused leaves no directory behind."""
+    wait_reachable(Config(data=data, storage=bucket, s3_endpoint=os.environ["ENTREPOT_S3_ENDPOINT"]), 0)
+    assert not data.exists()
+
+
 def test_a_database_that_is_gone(url: str) -> None:
     """It is told like one that was never there."""
     drop_database(url)

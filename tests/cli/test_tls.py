@@ -45,7 +45,9 @@ class Secure:
             return shown(connection)
 
     def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.server.log.read_text().splitlines()]
+        """Without the duties that it takes, now or later, where there may be several servers."""
+        lines = [json.loads(line) for line in self.server.log.read_text().splitlines()]
+        return [line for line in lines if line["event"] != "duty taken"]
 
     def ask_to_reload(self, event: str) -> None:
         self.server.program.send_signal(signal.SIGHUP)

@@ -7,6 +7,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from registry.cli.places import show_registry
 from tests.cli.access import PASSWORD, audited, done, is_in_files, listed, lists, refused
 from tests.cli.running import Terminal, entrepot, program, serving
 from tests.kill.client import Client
@@ -303,7 +304,7 @@ def test_an_import_is_all_or_nothing(tmp_path: Path) -> None:
 )
 def test_only_the_first_user_makes_a_registry(command: tuple[str, ...], data: Path) -> None:
     """Every other command says that there is none, and leaves none behind."""
-    assert refused(*command).startswith(f"there is no registry in {data} yet")
+    assert refused(*command).startswith(f"there is no registry in {show_registry(make_config(data))} yet")
     assert not data.exists()
 
 

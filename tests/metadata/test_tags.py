@@ -1,13 +1,18 @@
 """Tags as history: what they point to, what they pointed to, and what a list of them shows."""
 
+import asyncio
+import threading
 from functools import partial
 
 import pytest
 
-from registry.metadata import manifests, repositories, tags
+from registry.errors import Denied
+from registry.lifecycle.settings import RepositorySettings
+from registry.metadata import manifests, repositories, settings, tags
 from registry.metadata.database import Database, Transaction
 from registry.metadata.tags import TagRow
 from registry.oci.names import RepositoryName, Tag
+from tests.metadata.held_writer import WAIT
 from tests.metadata.rows import at, insert_manifest, insert_repository, rows
 
 pytestmark = pytest.mark.anyio
@@ -126,3 +131,27 @@ async def test_deleted_repository_has_no_tags(database: Database) -> None:
     await database.write(insert_repository)
     assert await database.read(lambda tx: manifests.find(tx, NAME, LATEST)) is None
     assert await read_history(database) == [("digest 1", 10, 20)]
+
+
+async def test_no_move_comes_after_the_setting_that_forbids_it(database: Database) -> None:
+    """A write that was still allowed to move the tag ends before the setting is made, and is not seen after it."""
+    immutable = RepositorySettings().changed({"immutability": "immutable"})
+    began, may_end = threading.Event(), threading.Event()
+
+    def move(tx: Transaction) -> None:
+        settings.refuse_move(tx, 1, LATEST.value)
+        began.set()
+        assert may_end.wait(WAIT)
+        set_latest(tx, 1, 10)
+
+    await database.write(prepare)
+    moving = asyncio.ensure_future(database.write(move))
+    assert await asyncio.to_thread(began.wait, WAIT)
+    setting = asyncio.ensure_future(database.write(lambda tx: settings.put(tx, 1, immutable, at(20))))
+    done, _ = await asyncio.wait([setting], timeout=0.5)  # seconds: it would take some milliseconds
+    assert not done
+    may_end.set()
+    await setting
+    await moving
+    with pytest.raises(Denied):
+        await database.write(move)
