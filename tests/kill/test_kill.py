@@ -23,7 +23,7 @@ ARRIVALS = {
     "transaction.committed": (1, 3, 40, 90),
 }
 
-
+pytestmark = pytest.mark.timeout(300)  # seconds: a dozen programs start, one after the other
 _OF_FILES = only_on("files", "a step of its own commit")
 POINTS = [pytest.param(point, marks=[_OF_FILES] if point in STEPS_OF_FILES else []) for point in KILL_POINTS]
 
