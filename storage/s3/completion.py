@@ -12,6 +12,7 @@ from storage.s3.errors import Refused
 from storage.s3.means import Means
 from storage.s3.objects import Head
 from storage.s3.progress import Part, Progress, Tail, expect_etag
+from storage.s3.surplus import complete_without
 from storage.spool import Segment
 
 _LOST = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall")
@@ -29,7 +30,7 @@ class S3Completion:
         try:
             etag = await self._complete(upload, progress)
         except Refused as refusal:
-            if refusal.code not in _LOST + _OCCUPIED:
+            if refusal.code not in _LOST + _OCCUPIED and not await self._has_ended(upload, progress, refusal):
                 raise
             if refusal.code in _OCCUPIED:
                 await self._means.abort(upload.key, progress.multipart)
@@ -80,8 +81,23 @@ class S3Completion:
         name = self._means.name(upload.key)
         if progress.tail or not parts:
             parts.append(await self._send_tail(upload, progress))
-        etag = await self._objects.complete(name, progress.multipart, parts, progress.replaces)
+        try:
+            etag = await self._objects.complete(name, progress.multipart, parts, progress.replaces)
+        except Refused as refusal:
+            if refusal.code != "InvalidPart":
+                raise
+            copied = await complete_without(self._means, upload.key, progress, parts)
+            if copied is None:
+                raise
+            parts = copied
+            etag = await self._objects.complete(name, progress.multipart, parts, progress.replaces)
         return etag if etag == expect_etag(parts) else ""
+
+    async def _has_ended(self, upload: UploadState, progress: Progress, refusal: Refused) -> bool:
+        """Whether another completion, or an abort, came first. Ceph RGW says InternalError then, as for what passes."""
+        if refusal.code != "InternalError" or not progress.multipart:
+            return False
+        return await self._objects.list_parts(self._means.name(upload.key), progress.multipart) is None
 
     async def _send_tail(self, upload: UploadState, progress: Progress) -> Part:
         """Upload the tail, or for an empty upload nothing at all, as the last part."""

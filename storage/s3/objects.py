@@ -244,19 +244,21 @@ class S3Objects:
                 return
             work = partial(work, KeyMarker=found["NextKeyMarker"], UploadIdMarker=found["NextUploadIdMarker"])
 
-    async def measure(self, name: str, multipart: str) -> int | None:
-        """The bytes of all parts that are stored, None when the multipart upload has ended."""
+    async def list_parts(self, name: str, multipart: str) -> list[Part] | None:
+        """All parts that are stored, by number, None when the multipart upload has ended."""
         work = partial(self._api.list_parts, Bucket=self._bucket, Key=name, UploadId=multipart)
-        size = 0
+        parts: list[Part] = []
         try:
             while True:
                 found = await self.client.call(work)
-                size += sum(part["Size"] for part in found.get("Parts", []))
+                parts += [
+                    Part(each["PartNumber"], each["Size"], _bare(each["ETag"])) for each in found.get("Parts", [])
+                ]
                 if not found.get("IsTruncated"):
-                    return size
+                    return parts
                 work = partial(work, PartNumberMarker=found["NextPartNumberMarker"])
         except Refused as refusal:
-            if refusal.code == "NoSuchUpload":
+            if refusal.code == "NoSuchUpload" or refusal.is_absence:  # Ceph RGW says NoSuchKey
                 return None
             raise
 

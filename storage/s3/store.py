@@ -199,10 +199,10 @@ class S3BlobStore:
             key = name.removeprefix(place.tails).rpartition(".")[0]
             sizes[key] = sizes.get(key, 0) + size
         async for name, multipart in self._objects.list_multiparts(place.blobs):
-            stored = await self._objects.measure(name, multipart)
+            stored = await self._objects.list_parts(name, multipart)
             if stored is not None:  # it has not ended since it was listed
                 key = name.rpartition("/")[2]
-                sizes[key] = sizes.get(key, 0) + stored
+                sizes[key] = sizes.get(key, 0) + sum(part.size for part in stored)
         for key, size in sizes.items():
             yield key, size
 

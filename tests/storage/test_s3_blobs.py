@@ -73,13 +73,18 @@ def test_terms_of_new_objects(encryption: str, expected: dict[str, str]) -> None
 
 
 async def test_terms_are_sent(replicas: Replicas, proxy: S3Proxy) -> None:
-    """With the creation of a multipart upload, with tails and with the marker."""
+    """With the creation of a multipart upload, with tails and with the marker; not every store knows these terms."""
     replicas.place = replace(replicas.place, storage_class="STANDARD_IA", encryption="AES256")
     store = replicas.connect()
-    await store.bind("one", is_populated=False)
-    await store_blob(store, "key", b"abc")
+    for operation in ("PutObject", "CreateMultipartUpload"):
+        proxy.break_(Answer(400, "InvalidStorageClass"), operation)
+    with pytest.raises(StoreUnavailable):
+        await store.bind("one", is_populated=False)
+    for is_streamed in (False, True):
+        with pytest.raises(StoreUnavailable):
+            await store.append(UploadState("key", 0), pieces(b"abc"), is_streamed=is_streamed)
     made = [call for call in proxy.calls if call.operation in ("CreateMultipartUpload", "PutObject")]
-    assert [call.operation for call in made] == ["PutObject", "PutObject", "CreateMultipartUpload"]
+    assert {call.key.removeprefix(replicas.place.root) for call in made} == {".entrepot", "tails/key.0", "data/ke/key"}
     for call in made:
         assert call.headers["x-amz-storage-class"] == "STANDARD_IA"
         assert call.headers["x-amz-server-side-encryption"] == "AES256"

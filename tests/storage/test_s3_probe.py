@@ -1,6 +1,8 @@
 """What `entrepot doctor` is told about a bucket."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -69,35 +71,36 @@ async def test_other_etags_are_told(replicas: Replicas, proxy: S3Proxy) -> None:
     assert (await examine(replicas.place))["copied parts"].ok is False
 
 
-async def test_settings_of_the_bucket_that_harm(place: S3Place) -> None:
-    """Rules that remove what is in use fail; what only costs room is told."""
+@pytest.fixture
+def other_bucket(place: S3Place) -> Iterator[S3Place]:
+    """A bucket of its own, under a name that no other test run has."""
     boto = connect(place.endpoint, place.region)
-    boto.create_bucket(Bucket="harmful")
-    harmful = replace(place, bucket="harmful")
-    boto.put_bucket_versioning(Bucket="harmful", VersioningConfiguration={"Status": "Enabled"})
-    boto.put_bucket_lifecycle_configuration(
-        Bucket="harmful",
-        LifecycleConfiguration={
-            "Rules": [{"ID": "a", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}]
-        },
-    )
-    found = await examine(harmful)
+    other = replace(place, bucket=f"{place.bucket}-{place.prefix.replace('/', '-')}")
+    boto.create_bucket(Bucket=other.bucket)
+    yield other
+    boto.put_bucket_versioning(Bucket=other.bucket, VersioningConfiguration={"Status": "Suspended"})
+    found = boto.list_object_versions(Bucket=other.bucket)
+    for version in [*found.get("Versions", []), *found.get("DeleteMarkers", [])]:
+        boto.delete_object(Bucket=other.bucket, Key=version["Key"], VersionId=version["VersionId"])
+    boto.delete_bucket(Bucket=other.bucket)
+
+
+def set_rule(place: S3Place, **action: dict[str, int]) -> None:
+    rule: Any = {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": ""}, **action}
+    boto = connect(place.endpoint, place.region)
+    boto.put_bucket_lifecycle_configuration(Bucket=place.bucket, LifecycleConfiguration={"Rules": [rule]})
+
+
+async def test_settings_of_the_bucket_that_harm(other_bucket: S3Place) -> None:
+    """Rules that remove what is in use fail; what only costs room is told."""
+    boto = connect(other_bucket.endpoint, other_bucket.region)
+    boto.put_bucket_versioning(Bucket=other_bucket.bucket, VersioningConfiguration={"Status": "Enabled"})
+    set_rule(other_bucket, Expiration={"Days": 30})
+    found = await examine(other_bucket)
     assert (found["lifecycle"].ok, found["versioning"].ok) == (False, True)
     assert "expires objects" in found["lifecycle"].text
     assert "room" in found["versioning"].text
-    boto.put_bucket_lifecycle_configuration(
-        Bucket="harmful",
-        LifecycleConfiguration={
-            "Rules": [
-                {
-                    "ID": "a",
-                    "Status": "Enabled",
-                    "Filter": {"Prefix": ""},
-                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-                }
-            ]
-        },
-    )
-    found = await examine(harmful)
+    set_rule(other_bucket, AbortIncompleteMultipartUpload={"DaysAfterInitiation": 1})
+    found = await examine(other_bucket)
     assert found["lifecycle"].ok is False
     assert "aborted after 1 days" in found["lifecycle"].text
