@@ -22,9 +22,10 @@ async def complete_without(means: Means, key: str, progress: Progress, parts: li
     None, and nothing is done, where that is not what the store has refused: all parts are named, or some are others'.
     """
     name = means.name(key)
-    stored = await means.objects.list_parts(name, progress.multipart) or []
-    kept = {part.number for part in parts}
-    if len(stored) == len(parts) or [part for part in stored if part.number in kept] != parts:
+    found = await means.objects.list_parts(name, progress.multipart) or []
+    kept = {part.number: part for part in parts}
+    stored = list({part.number: kept.get(part.number, part) for part in found}.values())  # some list what is replaced
+    if len(stored) == len(parts) or not set(parts) <= set(found):
         return None
     if any(part.size < LEAST and part.number in kept for part in stored[:-1]):
         return None
@@ -33,7 +34,7 @@ async def complete_without(means: Means, key: str, progress: Progress, parts: li
     means.begun.end(key, progress.multipart)
     whole = Head(sum(part.size for part in stored), etag)
     progress.multipart, progress.replaces = await means.begin(key), etag
-    spans = [span for run in _runs(stored, kept) for span in _cut(run)]
+    spans = [span for run in _runs(stored, set(kept)) for span in _cut(run)]
     copied: list[Part] = []
     for first in range(0, len(spans), _COPIED_AT_ONCE):
         few = enumerate(spans[first : first + _COPIED_AT_ONCE], first + 1)

@@ -36,9 +36,9 @@ async def append(store: S3BlobStore, upload: UploadState, content: bytes) -> Upl
     ("sizes", "torn_after"),
     [
         ((5, 6 * MIB), None),  # a small last part, sent again with what follows
-        ((5, 6 * MIB), 30 * MIB),  # and what a torn append has sent beyond
-        ((13 * MIB, 6 * MIB), 30 * MIB),
-        ((13 * MIB,), 30 * MIB),
+        ((5, 6 * MIB), 60 * MIB),  # and what a torn append has sent beyond
+        ((13 * MIB, 6 * MIB), 60 * MIB),
+        ((13 * MIB,), 60 * MIB),
     ],
 )
 async def test_parts_that_are_not_named(
@@ -64,7 +64,7 @@ async def test_a_small_end_before_a_surplus_part_is_given_up(store: S3BlobStore,
     """No object can be made of all parts then: the client begins again."""
     upload = await append(store, UploadState("key", 0), make_content(13 * MIB))
     with pytest.raises(ConnectionLostError):
-        await store.append(upload, torn(make_content(30 * MIB)), is_streamed=True)
+        await store.append(upload, torn(make_content(60 * MIB)), is_streamed=True)
     upload = await store.append(upload, pieces(b"end"), is_last=True)
     proxy.break_(WANTS_ALL, "CompleteMultipartUpload")
     with pytest.raises(UploadMissing):
