@@ -9,8 +9,8 @@ import asyncio
 from itertools import accumulate
 
 from storage.s3.means import Means
-from storage.s3.objects import Head
 from storage.s3.parts import LEAST, cut_copies
+from storage.s3.place import S3Object
 from storage.s3.progress import Part, Progress
 
 _COPIED_AT_ONCE = 8
@@ -32,7 +32,7 @@ async def complete_without(means: Means, key: str, progress: Progress, parts: li
     stored = [*(await _enlarge(means, key, progress, stored[:-1])), stored[-1]]
     etag = await means.objects.complete(name, progress.multipart, stored, progress.replaces)
     means.begun.end(key, progress.multipart)
-    whole = Head(sum(part.size for part in stored), etag)
+    whole = S3Object(means.objects.place.bucket, name, sum(part.size for part in stored), etag)
     progress.multipart, progress.replaces = await means.begin(key), etag
     spans = [span for run in _runs(stored, set(kept)) for span in _cut(run)]
     copied: list[Part] = []
@@ -54,7 +54,7 @@ async def _enlarge(means: Means, key: str, progress: Progress, surplus: list[Par
     return enlarged
 
 
-async def _copy(means: Means, name: str, multipart: str, source: Head, number: int, span: range) -> Part:
+async def _copy(means: Means, name: str, multipart: str, source: S3Object, number: int, span: range) -> Part:
     return Part(number, len(span), await means.objects.copy_part(name, multipart, number, source, span))
 
 
