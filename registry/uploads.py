@@ -4,7 +4,6 @@ A session's row says where it stands; a request that writes first makes itself i
 The bytes are durable before the row that names the blob is; nothing is open in the database while bytes move.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ from storage.blobstore import (
 )
 from storage.digest import Digest
 from storage.killpoints import Reach, pass_by
+from storage.waiting import see_through
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -139,7 +139,7 @@ class Uploads:
         try:
             await self.complete(repository, session.id, chunk, digest, by)
         except BaseException:
-            await asyncio.shield(self._abandon(session, by))
+            await see_through(self._abandon(session, by))
             raise
 
     async def adopt(
@@ -161,7 +161,7 @@ class Uploads:
             if not is_placed:
                 await self._abandon(session, by)
         except BaseException:
-            await asyncio.shield(self._abandon(session, by, looks_again=True))
+            await see_through(self._abandon(session, by, looks_again=True))
             raise
         return is_placed
 

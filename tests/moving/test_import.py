@@ -1,5 +1,6 @@
 """`entrepot import`."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry.app import Registry
+from registry.identity import Actor
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
 from storage.linking import link_blob
@@ -340,3 +342,27 @@ def test_a_terminal_sees_progress(tree: Distribution, folder: Path) -> None:
     with Terminal("import", str(tree.path), **places.environment(folder)) as terminal:
         assert terminal.wait() == 0
     assert "Importing blobs" in terminal.text
+
+
+def test_a_cancelled_adoption_ends_its_upload(folder: Path) -> None:
+    """However often it is cancelled: nobody is left behind to remove the bytes when the registry is closed."""
+
+    async def adopt_and_cancel(registry: Registry) -> None:
+        placed = asyncio.Event()
+
+        async def place(key: str) -> bool:
+            places.look_into(folder).write(key, b"layer")
+            placed.set()
+            return await asyncio.Future[bool]()
+
+        adoption = registry.uploads.adopt(RepositoryName("library/app"), LAYER.digest, place, Actor("somebody"))
+        task = asyncio.create_task(adoption)
+        await placed.wait()
+        assert places.look_into(folder).blobs() != []
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        assert places.look_into(folder).blobs() == []
+
+    inside(folder, adopt_and_cancel)
