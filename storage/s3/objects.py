@@ -77,10 +77,14 @@ class S3Objects:
         return _bare(copied["CopyPartResult"]["ETag"])
 
     async def copy(self, name: str, source: S3Object) -> None:
-        """Make the object of another one at the same endpoint: its bytes, nothing else that it has."""
-        work = partial(self._api.copy_object, MetadataDirective="REPLACE", ContentType=_BINARY, **self.place.terms())
+        """Make the object of another one at the same endpoint: its bytes, nothing else that it has.
+
+        Not its tags either: a rule of our bucket could let objects expire by them.
+        """
         await self.client.call(
-            work,
+            partial(self._api.copy_object, ContentType=_BINARY, **self.place.terms()),
+            MetadataDirective="REPLACE",
+            TaggingDirective="REPLACE",
             Bucket=self._bucket,
             Key=name,
             CopySource={"Bucket": source.bucket, "Key": source.name},

@@ -73,6 +73,18 @@ async def test_copies_have_the_terms_of_the_store(replicas: Replicas, proxy: S3P
     assert asked.headers["x-amz-server-side-encryption"] == "AES256"
 
 
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+async def test_tags_stay_where_they_are(store: S3BlobStore, content: bytes) -> None:
+    """A rule of the store's bucket that lets objects expire by a tag does not meet blobs by the tags of a source."""
+    source, place = put(store, content), store._objects.place
+    client = connect(place.endpoint, place.region)
+    client.put_object_tagging(
+        Bucket=source.bucket, Key=source.name, Tagging={"TagSet": [{"Key": "keep", "Value": "one-day"}]}
+    )
+    assert await store.copies.make(source, "key")
+    assert client.get_object_tagging(Bucket=place.bucket, Key=place.blob("key"))["TagSet"] == []
+
+
 @pytest.mark.parametrize(("content", "operation"), [(SMALL, "CopyObject"), (LARGE, "UploadPartCopy")])
 @pytest.mark.parametrize("refusal", [DENIED, UNKNOWN])
 async def test_a_refusal_is_remembered(
