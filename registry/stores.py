@@ -55,15 +55,13 @@ def open_source(place: S3Place) -> "DistributionBucket":
 def find_ways(config: Config, store: BlobStore, source: S3Place | None, *, copies: bool = False) -> Ways:
     """How content can come from files (`source` is None) or a bucket into the registry's store without passing here.
 
-    With `copies` files are not linked.
+    With `copies` in no way: it is read and written.
     """
+    if copies:
+        return Ways()
     if config.bucket is None:
         root = config.storage_path
-        return (
-            Ways()
-            if copies
-            else Ways(link=lambda path, key: see_through(asyncio.to_thread(link_blob, root, path, key)))
-        )
+        return Ways(link=lambda path, key: see_through(asyncio.to_thread(link_blob, root, path, key)))
     is_near = source is not None and source.endpoint == config.s3_endpoint
     return Ways(copies=cast("S3BlobStore", store).copies) if is_near else Ways()
 

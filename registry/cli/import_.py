@@ -48,7 +48,7 @@ def import_(  # noqa: PLR0913 - each is a flag
     is_rehearsal: Annotated[
         bool, typer.Option("--dry-run", help="Show what would come; hash and change nothing.")
     ] = False,
-    copies: Annotated[bool, typer.Option("--copy", help="Copy each file, also where a hard link would do.")] = False,
+    copies: Annotated[bool, typer.Option("--copy", help="Read and write each blob: no link, no copy by S3.")] = False,
     endpoint: EndpointOption = None,
     region: RegionOption = None,
     addressing: AddressingOption = None,
@@ -58,17 +58,17 @@ def import_(  # noqa: PLR0913 - each is a flag
     """Take over images from another registry's files or bucket.
 
     SOURCE holds the files of a CNCF distribution registry (registry:2, Harbor,
-    GitLab): docker/registry/v2 or a directory above it, or s3://BUCKET/PREFIX; or
-    it is an OCI image layout, or has several below it. It is only read, and may be
-    served meanwhile. This registry may be served, too.
+    GitLab): docker/registry/v2 or a directory above it, or s3://BUCKET/PREFIX;
+    or it is an OCI image layout, or has several below it. It is only read, and
+    may be served meanwhile. This registry may be served, too.
 
     Every byte is hashed. On the same volume files are not copied: they get a
-    second name, so nobody may change them in place (no registry does). At the same
-    endpoint the S3 server copies objects itself. It can be done again: what is
-    here is skipped, and tags come to point where they do in SOURCE. What the
+    second name, so nobody may change them in place (no registry does). At the
+    same endpoint the S3 server copies objects itself. It can be done again: what
+    is here is skipped, and tags come to point where they do in SOURCE. What the
     registry's rules refuse is told, the rest comes: status 1.
 
-    --repository: of a registry's files only this one; of one layout, its name here.
+    --repository: of a registry only this one; of one layout, its name here.
     A bucket is read with the credentials of the usual AWS_* variables.
 
     Examples:
@@ -107,7 +107,7 @@ def _import(
 
 
 def make_importer(registry: Registry, *, source: S3Place | None, copies: bool) -> Importer:
-    """Into this registry, from a bucket or (None) from files, which are not linked with `copies`."""
+    """Into this registry, from a bucket or (None) from files; with `copies` each blob is read and written."""
     ways = find_ways(registry.config, registry.store, source, copies=copies)
     return Importer(registry.uploads, registry.blobs, registry.manifests, ways)
 

@@ -17,6 +17,7 @@ from registry.moving.layouts import list_layouts, read_layout
 from registry.moving.sources import SourceRepository
 from registry.oci.names import RepositoryName
 from registry.stores import open_source
+from storage.blobstore import StoreUnavailable
 from storage.s3.place import S3Place, parse_url
 
 if TYPE_CHECKING:
@@ -104,11 +105,14 @@ class OpenSource:
 
 @contextmanager
 def opened(source: Source, terms: BucketTerms, config: Config) -> Iterator[OpenSource]:
-    """For as long as the block lasts. Nothing is asked of it yet."""
+    """For as long as the block lasts. Nothing is asked of it yet. Raises Refused."""
     if source.bucket is None:
         yield OpenSource(source.text)
         return
-    bucket = open_source(terms.place(source.bucket, config))
+    try:
+        bucket = open_source(terms.place(source.bucket, config))
+    except StoreUnavailable as problem:
+        raise Refused(f"{source.text}: {problem.strerror or problem}") from None
     try:
         yield OpenSource(source.text, bucket)
     finally:

@@ -112,7 +112,7 @@ def problems_named(objects: S3Objects) -> Iterator[None]:
         yield
     except StoreUnavailable as problem:
         if isinstance(problem, Refused) and problem.code == _ARCHIVED:
-            raise Unreadable("the blob cannot be read: it is archived, and must be restored in S3 first") from None
+            raise Unreadable("it is archived, and must be restored in S3 first") from None
         text = str(problem.strerror or problem)
         for setting, option in (("ENTREPOT_S3_REGION", "--region"), ("ENTREPOT_S3_ENDPOINT", "--endpoint")):
             text = text.replace(setting, option)

@@ -10,8 +10,10 @@ import re
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from registry.errors import NameInvalid
 from registry.moving.sources import Contents, Root, SourceRepository, Unreadable, guess_media_type, read_manifest
 from registry.oci import media_types
+from registry.oci.names import RepositoryName
 from storage.digest import Digest
 
 ABOVE = ("", "v2", "registry/v2", "docker/registry/v2")  # what of the path may be left to be said
@@ -50,7 +52,7 @@ async def each_repository(tree: Tree, only: str = "") -> AsyncIterator[SourceRep
     """Those with manifests, by name, or only one of them. Raises what the tree raises."""
     names = await tree.list_names() if not only else [only] if await tree.has(only) else []
     for name in names:
-        yield await _read(tree, name)
+        yield await _read(tree, name) if _is_name(name) else SourceRepository(name, [], tree.contents)
 
 
 def is_fallback(tag: str, content: bytes) -> bool:
@@ -64,6 +66,15 @@ async def lists_referrers(tag: str, contents: Contents, digest: Digest) -> bool:
         return _FALLBACK.fullmatch(tag) is not None and is_fallback(tag, await read_manifest(contents, digest))
     except Unreadable:
         return False
+
+
+def _is_name(name: str) -> bool:
+    """Another one is refused whatever it has: not worth a request, over which a server may stumble."""
+    try:
+        RepositoryName.parse(name)
+    except NameInvalid:
+        return False
+    return True
 
 
 async def _read(tree: Tree, name: str) -> SourceRepository:

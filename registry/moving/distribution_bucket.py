@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 
 from registry.moving.bucket import AT_ONCE, BucketContents, problems_named
 from registry.moving.distribution import ABOVE, spell_path
+from registry.moving.sources import Unreadable
 from registry.moving.together import run_together
+from registry.oci.names import Tag, TagInvalid
 from storage.blobstore import BlobMissing
 from storage.digest import Digest, InvalidDigest
 from storage.s3.client import S3Client, S3Tuning
@@ -30,13 +32,11 @@ class DistributionBucket:
 
     async def find_root(self) -> bool:
         """Whether a registry is here, or below this place by a part of the usual path."""
-        with problems_named(self._objects):
-            for below in ABOVE:
-                root = f"{self.place.root}{below}/".removeprefix("/") if below else self.place.root
-                async for folders in self._objects.list_folders(root):
-                    if "repositories" in folders:
-                        self._root = root
-                        return True
+        for below in ABOVE:
+            root = f"{self.place.root}{below}/" if below else self.place.root
+            if await self._holds(f"{root}blobs/") and await self._holds(f"{root}repositories/"):
+                self._root = root
+                return True
         return False
 
     async def list_names(self) -> list[str]:
@@ -58,10 +58,7 @@ class DistributionBucket:
         return sorted(names)
 
     async def has(self, name: str) -> bool:
-        with problems_named(self._objects):
-            async for _ in self._objects.list_names(f"{self._links(name)}/", 1):
-                return True
-        return False
+        return await self._holds(f"{self._links(name)}/")
 
     async def list_revisions(self, name: str, problems: list[str]) -> list[Digest]:
         """Each link's name says what it says."""
@@ -78,11 +75,15 @@ class DistributionBucket:
             found: dict[str, Digest] = {}
 
             async def follow(tag: str, found: dict[str, Digest] = found) -> None:
+                try:
+                    Tag.parse(tag)
+                except TagInvalid:  # servers and proxies stumble over keys with .. or more than 1024 bytes
+                    problems.append(f"{tag!r} is no tag: what it names comes without one")
+                    return
                 if digest := await self._follow(f"{folder}{tag}/current/link", problems):
                     found[tag] = digest
 
-            with problems_named(self._objects):
-                await run_together(follow, tags, AT_ONCE)
+            await run_together(follow, tags, AT_ONCE)
             for tag, digest in sorted(found.items()):
                 yield tag, digest
 
@@ -92,6 +93,13 @@ class DistributionBucket:
 
     def _find(self, digest: Digest) -> str:
         return f"{self._root}{spell_path(digest)}"
+
+    async def _holds(self, prefix: str) -> bool:
+        """Whether there is any object below it."""
+        with problems_named(self._objects):
+            async for _ in self._objects.list_names(prefix, 1):
+                return True
+        return False
 
     def _links(self, name: str) -> str:
         return f"{self._root}repositories/{name}/_manifests"
@@ -112,10 +120,13 @@ class DistributionBucket:
 
     async def _follow(self, name: str, problems: list[str]) -> Digest | None:
         try:
-            _, content = await self._objects.fetch(name, _MOST_LINK)
+            with problems_named(self._objects):
+                _, content = await self._objects.fetch(name, _MOST_LINK)
             return Digest.parse((content or b"").decode("ascii").strip())
         except BlobMissing:
             return None  # a tag that was deleted can leave some of its objects
         except (UnicodeDecodeError, InvalidDigest):
             problems.append(f"s3://{self.place.bucket}/{name} is no link to a digest")
-            return None
+        except Unreadable as problem:
+            problems.append(f"s3://{self.place.bucket}/{name} cannot be read: {problem}")
+        return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader, create_loader
 
 from storage.blobstore import StoreUnavailable
@@ -51,7 +52,17 @@ class S3Tuning:
 
 
 def make_boto(place: S3Place, endpoint: str, connections: int, silence: float = _SILENCE) -> "Boto":
-    """A client of boto3 that tries nothing again: that is ours. Signatures are v4 everywhere."""
+    """A client of boto3 that tries nothing again: that is ours. Signatures are v4 everywhere.
+
+    Raises StoreUnavailable for an endpoint, a region or a profile of AWS that it cannot use.
+    """
+    try:
+        return _make_boto(place, endpoint, connections, silence)
+    except (BotoCoreError, ValueError) as problem:
+        raise StoreUnavailable(errno.EINVAL, f"the object store cannot be asked: {problem}") from None
+
+
+def _make_boto(place: S3Place, endpoint: str, connections: int, silence: float) -> "Boto":
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
     is_strict = place.checksums == "when_supported" or (place.checksums == "auto" and not endpoint)

@@ -183,6 +183,44 @@ def test_what_is_gone_or_broken(bucket: Bucket) -> None:
     assert str(INDEX.digest) not in manifests_of("library/app")
 
 
+def test_names_that_are_none(bucket: Bucket) -> None:
+    """What is called as nothing in a registry can be is told, whatever the server would make of it in a key."""
+    long = "x" * 900  # with what comes before and after it the key would be longer than S3 allows
+    bucket.write(f"{TAGS}/{long}/other", b"")
+    bucket.write("docker/registry/v2/repositories/No Name/_manifests/tags/1/current/link", str(OLD.digest).encode())
+    outcome = entrepot("import", bucket.url, "--json")
+    refusals = [(each["repository"], each["problem"]) for each in json.loads(outcome.stdout)["refusals"]]
+    assert sorted(repository for repository, _ in refusals) == ["No Name", "library/app"]
+    assert (APP, f"{long!r} is no tag: what it names comes without one") in refusals
+    assert tags_of(APP).keys() == {"1", "2", "latest", "multi", f"{FALLBACK}.sig"}
+
+
+def test_an_archived_link_is_told(bucket: Bucket, proxy: S3Proxy) -> None:
+    """A tag whose object has to be restored in S3 first does not come, everything else does."""
+    proxy.break_(Answer(403, "InvalidObjectState"), "GetObject", times=1)
+    outcome = entrepot("import", bucket.url, "--endpoint", proxy.endpoint, "--json")
+    (refusal,) = json.loads(outcome.stdout)["refusals"]
+    assert outcome.status == 1
+    assert refusal["problem"].startswith(f"{bucket.url}/{TAGS}/")
+    assert refusal["problem"].endswith("/current/link cannot be read: it is archived, and must be restored in S3 first")
+    assert json.loads(outcome.stdout)["manifests"] >= 5
+
+
+def test_a_folder_of_that_name_is_no_registry(bucket: Bucket) -> None:
+    """Something else above the registry that is called repositories does not hide it."""
+    bucket.write("repositories/of-somebody-else", b"")
+    assert imported(bucket.url, "--dry-run")["repositories"] == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--endpoint", "http://with_underscore:9000"), ("--endpoint", "http://["), ("--region", "a/b")],
+)
+def test_what_no_client_can_be_made_of(bucket: Bucket, option: str, value: str) -> None:
+    """An endpoint or a region that looks like one is told, not raised."""
+    assert refused("import", bucket.url, option, value).startswith(f"{bucket.url}: the object store cannot be asked: ")
+
+
 @pytest.mark.parametrize(
     ("operation", "deed", "told"),
     [

@@ -77,6 +77,13 @@ def test_another_endpoint_is_streamed(bucket: Bucket, proxy: S3Proxy) -> None:
     assert done("scrub").endswith("all are whole\n")
 
 
+def test_the_server_need_not_copy(bucket: Bucket, proxy: S3Proxy) -> None:
+    """With --copy each blob is read and written, though its server could copy it."""
+    document = imported(bucket.url, "--copy")
+    assert (document["blobs"], document["copied"]) == (3, 0)
+    assert "CopyObject" not in proxy.count()
+
+
 def test_a_copy_that_is_another_content_goes(bucket: Bucket, proxy: S3Proxy, folder: Path) -> None:
     """It is read where it is, refused, and removed at once."""
     bucket.write(bucket.tree.name(LAYER.digest), b"LAYER")
