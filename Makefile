@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format conformance clients faults image image-test pairs soak benchmark clean
+.PHONY: help serve test check format conformance clients faults image image-test pairs rgw soak benchmark clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,13 +46,20 @@ pairs: .venv/dev ## every test on PostgreSQL and on S3: the three pairs besides 
 	TEST_DATABASE=postgresql TEST_STORE=files $(BIN)/pytest -n auto --dist worksteal
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/pytest -n auto --dist worksteal
 
-soak: .venv/dev pairs ## all of `pairs`, fifty minutes of loads with kills, lost content sought (needs root on Debian 12 and .ci/install)
+rgw: .venv/dev ## what has to do with S3, on a Ceph RGW, which is as strict as AWS (needs root on Debian 12 and Go)
+	.ci/with-rgw sh -c 'ENTREPOT_STORAGE=s3://$$TEST_S3_BUCKET/doctor ENTREPOT_S3_ENDPOINT=$$TEST_S3_ENDPOINT $(BIN)/entrepot doctor'
+	.ci/with-rgw $(BIN)/pytest -n auto --dist worksteal tests/storage tests/api/test_redirects.py tests/cli/test_doctor.py tests/cli/test_shared.py
+	TEST_STORE=s3 .ci/with-rgw $(BIN)/pytest -n auto --dist worksteal tests/api tests/outside tests/scenarios tests/moving tests/garbage
+	.ci/with-rgw $(BIN)/python -m conformance.run dev-sparse-sqlite+s3 dev-login-postgresql+s3 dev-login-postgresql+s3-redirects
+
+soak: .venv/dev pairs ## all of `pairs` and `rgw`, fifty minutes of loads with kills, lost content sought (needs root on Debian 12)
 	$(BIN)/python -m tests.soak.run --minutes 10
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/python -m tests.soak.run --minutes 5
 	TEST_DATABASE=postgresql TEST_STORE=s3 $(BIN)/python -m tests.soak.run --minutes 10 --replicas 3
 	$(BIN)/python -m tests.clients.soak --minutes 10
 	$(BIN)/pytest -q tests/soak
 	GARBAGE_EXAMPLES=1500 $(BIN)/pytest -q tests/garbage/test_machine.py
+	$(MAKE) rgw
 
 benchmark: .venv/dev ## what access control, lifecycle runs, the collector, PostgreSQL and S3 cost, as ratios (steadier with wrk; needs Go)
 	$(BIN)/python -m benchmarks.auth_cost

@@ -70,6 +70,7 @@ class S3Probe:
             "multipart": self._multipart,
             "parts of different sizes": self._uneven,
             "foreign parts": self._foreign_parts,
+            "parts left out": self._left_out,
             "copied parts": self._copied,
             "conditional writes": self._conditions,
             "checksums": self._checksums,
@@ -151,6 +152,18 @@ class S3Probe:
             text = "parts are taken whose ETags are not those that were named"
             return Finding("", ok=False, text=text, advice="none: each pushed blob whose ETag is unlike is read back")
         return _fine("parts are those whose ETags were named, or none")
+
+    async def _left_out(self) -> Finding:
+        name = self._name("left-out")
+        multipart = await self._begin(name)
+        etag = await self._objects.upload_part(name, multipart, 1, bytearray(b"named"))
+        await self._objects.upload_part(name, multipart, 2, bytearray(b"left out"))
+        try:
+            await self._objects.complete(name, multipart, [Part(1, 5, etag)], "")
+        except Refused as refusal:
+            return _fine(f"each part must be named ({refusal.code}): an upload that has others is copied in the store")
+        is_right = await self._read(name) == b"named"
+        return _fine("they do no harm") if is_right else Finding("", ok=False, text="other bytes come back")
 
     async def _copied(self) -> Finding:
         name = self._name("multipart")

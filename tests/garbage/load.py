@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.garbage.findings import Contents
@@ -27,6 +27,7 @@ BY_DIGEST = {digest_of(blob): blob for blob in BLOBS}
 PUSHERS, PULLERS = 4, 2
 MOST_TRIES = 50  # of one push: the collector may be faster many times
 KEPT = 6  # titles of one pusher
+LONGEST = 60  # seconds that a load may need beyond its time
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 
@@ -42,8 +43,10 @@ class Load:
         assert self.server.wait_ready(), self.server.log_end()
         self.collector = self._collect()
 
-    def run(self, seconds: float, seconds_between_kills: float | None = None) -> list[str]:
-        """Everything that went wrong, in words."""
+    def run(
+        self, seconds: float, seconds_between_kills: float | None = None, least: Mapping[str, int] | None = None
+    ) -> list[str]:
+        """Everything that went wrong, in words. It goes on until each deed of `least` is done more often than that."""
         clients = [Pusher(self, number).run for number in range(PUSHERS)] + [
             Puller(self, PUSHERS + number).run for number in range(PULLERS)
         ]
@@ -51,9 +54,9 @@ class Load:
         for thread in threads:
             thread.start()
         end, chance = time.monotonic() + seconds, random.Random(self.seed)  # noqa: S311 - a schedule, not a secret
-        while not self.shelf.faults and time.monotonic() < end:
+        while not self.shelf.faults and (time.monotonic() < end or not self._has_done(least or {}, end)):
             life = seconds if seconds_between_kills is None else chance.uniform(0.1, 2 * seconds_between_kills)
-            self.is_over.wait(min(life, max(0, end - time.monotonic())))
+            self.is_over.wait(min(life, max(0.2, end - time.monotonic())))
             if seconds_between_kills is not None:
                 self._kill(chance.choice(["server", "collector"]))
         self.is_over.set()
@@ -69,6 +72,10 @@ class Load:
         self.collector.wait()
         self.server.stop()
         return faults + asyncio.run(self.find_leftovers())
+
+    def _has_done(self, least: Mapping[str, int], end: float) -> bool:
+        """Or it is given up: a slow store needs longer, a stuck one is a fault."""
+        return time.monotonic() > end + LONGEST or all(self.shelf.counts[deed] > count for deed, count in least.items())
 
     async def find_leftovers(self) -> list[str]:
         """When all time has passed: what is left that nothing names, and what is not left though something does."""

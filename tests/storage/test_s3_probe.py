@@ -15,9 +15,9 @@ from tests.storage.s3_content import connect, find_uploads, list_objects
 pytestmark = pytest.mark.anyio
 
 CHECKS = [
-    "reach", "clock", "write, read, delete", "multipart", "parts of different sizes", "foreign parts", "copied parts",
-    "conditional writes", "checksums", "redirects", "redirects with credentials", "versioning", "object lock",
-    "lifecycle", "clean-up",
+    "reach", "clock", "write, read, delete", "multipart", "parts of different sizes", "foreign parts", "parts left out",
+    "copied parts", "conditional writes", "checksums", "redirects", "redirects with credentials", "versioning",
+    "object lock", "lifecycle", "clean-up",
 ]  # fmt: skip
 
 
