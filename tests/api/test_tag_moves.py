@@ -85,7 +85,11 @@ def test_a_tag_that_moves_is_read_listed_and_deleted(repository: Repository) -> 
     assert all(visitor.statuses[200] for visitor in (reader, lister))
     assert deleter.statuses[202]
     rows = read_rows(
-        repository.server.config, "SELECT digest, valid_from, valid_to FROM tag WHERE name = ? ORDER BY id", TAG
+        repository.server.config,
+        "SELECT digest, valid_from, valid_to FROM tag WHERE name = ?"
+        " AND repository_id = (SELECT id FROM repository WHERE name = ?) ORDER BY id",
+        TAG,
+        repository.name,
     )
     assert [digest for digest, _, _ in rows] == [digest_of(contents[turn % 2]) for turn in range(MOVES)]
     for (_, since, until), (_, following, _) in pairwise(rows):

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.garbage.load import Load
+
+pytestmark = pytest.mark.timeout(300)  # seconds: a minute on a slow store
 
 SECONDS = 12
 LEAST = {"pushed": 20, "pulled": 20, "deleted": 5}  # or it was no load
