@@ -50,6 +50,8 @@ class S3Copies:
         name, multipart = self._means.name(key), await self._means.begin(key)
         try:
             parts = await self._copy(source, name, multipart)
+            if not await self._objects.is_unchanged(source):  # Ceph RGW copies parts of what is there by then
+                raise Refused("PreconditionFailed", 412, "the object was replaced while it was copied")
             await self._complete(name, multipart, parts, source.size)
         except Refused:
             with suppress(StoreUnavailable):  # then it goes with the key

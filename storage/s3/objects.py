@@ -147,6 +147,16 @@ class S3Objects:
             return None
         return Head(found["ContentLength"], _bare(found["ETag"]))
 
+    async def is_unchanged(self, source: S3Object) -> bool:
+        """Whether an object at the same endpoint is there still, and no other under its name."""
+        try:
+            found = await self.client.call(self._api.head_object, Bucket=source.bucket, Key=source.name)
+        except Refused as refusal:
+            if not refusal.is_absence:
+                raise
+            return False
+        return _bare(found["ETag"]) == source.etag
+
     async def _see_bucket(self, name: str) -> None:
         """A HEAD does not say whether the object is absent or the whole bucket is gone, but a GET does."""
         with suppress(BlobMissing):

@@ -4,8 +4,9 @@ import errno
 import random
 import secrets
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ _SECONDS = 10.0
 _CLOCK_SECONDS = 60.0  # the store itself refuses from 15 minutes on, and URLs are dated
 _LONGEST_UPLOAD_DAYS = 8  # a session lives seven days after its last chunk
 _CONTENT = b"entrepot doctor\n" * 4
+_OTHER_SUM = b64encode(bytes(32)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,11 @@ class S3Probe:
         except Refused as refusal:
             text = f"refused ({refusal.code}): uploads that go on at another replica after a pause begin again"
             return Finding("", ok=False, text=text, advice="allow s3:GetObject and s3:PutObject on the prefix")
+        other = replace(source, etag="0" * 32)
+        if await self._is_taken(self._objects.copy_part(name, await self._begin(name), 1, other, range(head.size))):
+            return _fine(
+                "an upload can go on from an object; what is copied is looked at twice, as If-Match is ignored"
+            )
         return _fine("an upload can go on from an object")
 
     async def _conditions(self) -> Finding:
@@ -201,12 +208,13 @@ class S3Probe:
         try:
             put = partial(strict.put_object, Bucket=self._place.bucket, Key=self._name("checksum"), Body=_CONTENT)
             await self._client.call(put)
+            is_compared = not await self._is_taken(self._client.call(partial(put, ChecksumSHA256=_OTHER_SUM)))
         except (Refused, StoreUnavailable) as problem:
             text = f"not understood ({problem.strerror}): parts are still protected by their signatures"
             return Finding("", ok=True, text=text, advice="keep ENTREPOT_S3_CHECKSUMS at auto or when_required")
         finally:
             strict.close()
-        return _fine("understood")
+        return _fine("understood" if is_compared else "taken, but not compared: signatures protect what is sent")
 
     async def _redirects(self) -> Finding:
         if not self._place.redirects:

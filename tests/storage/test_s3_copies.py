@@ -46,7 +46,10 @@ def left(store: S3BlobStore) -> set[str]:
     ("content", "requests"),
     [
         (SMALL, {"CopyObject": 1}),
-        (LARGE, {"CreateMultipartUpload": 1, "UploadPartCopy": 2, "CompleteMultipartUpload": 1}),
+        (
+            LARGE,
+            {"CreateMultipartUpload": 1, "UploadPartCopy": 2, "HeadObject": 1, "CompleteMultipartUpload": 1},
+        ),
     ],
 )
 async def test_the_server_copies(store: S3BlobStore, proxy: S3Proxy, content: bytes, requests: dict[str, int]) -> None:
