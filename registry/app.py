@@ -20,6 +20,7 @@ from registry.api.door import Door
 from registry.api.errors import on_http_exception, on_registry_error, on_unexpected
 from registry.api.gauges import RemovalGauges
 from registry.api.guard import Guard
+from registry.api.head import HeadLimits
 from registry.api.health import Ending, HealthEndpoints
 from registry.api.manifests import ManifestEndpoints
 from registry.api.observe import Observer
@@ -298,7 +299,11 @@ def create_app(
     )
     app.router.default = _distribution(registry, guard)
     app.router.redirect_slashes = False  # a redirect would be absolute, made of whatever Host the client sent
-    return Door(app, Observer(metrics), new_id, ending)
+    return Door(app, Observer(metrics), new_id, ending, make_head_limits(config))
+
+
+def make_head_limits(config: Config) -> HeadLimits:
+    return HeadLimits(config.target_bytes, config.header_bytes, config.header_count)
 
 
 async def _end_serving(registry: Registry) -> None:

@@ -1,15 +1,11 @@
-"""Every setting, read once: a TOML file, overridden by ENTREPOT_* in the environment, overridden by flags."""
+"""Every setting there is: one frozen value, read once (registry/sources.py)."""
 
-import difflib
 import ipaddress
-import os
 import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from storage.s3.place import parse_url
@@ -21,46 +17,6 @@ _POSTGRESQL = ("postgresql://", "postgres://")
 _PASSWORD = re.compile(r"(://[^/:@]*:).*(@)|([?&](?:ssl)?password=)[^&]*", re.ASCII | re.IGNORECASE)
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-# What a setting must be, in the words of whoever sets it.
-_MUST = {
-    "data": "be a path",
-    "storage": "be file:///absolute/path or s3://bucket/prefix",
-    "database": "be sqlite:////absolute/path or postgresql://user@host/name",
-    "database_connections": "be a whole number from 2 to 1000",
-    "s3_endpoint": "begin with http:// or https:// and have no path",
-    "s3_region": "be a region's name",
-    "s3_public_endpoint": "begin with http:// or https:// and have no path",
-    "s3_redirects": "be on or off",
-    "s3_encryption": "be AES256, aws:kms or aws:kms:KEY",
-    "s3_storage_class": "be a storage class in capitals",
-    "s3_checksums": "be auto, when_required or when_supported",
-    "s3_addressing": "be auto, path or virtual",
-    "upload_memory_mib": "be a whole number, 32 or more",
-    "host": "be an address",
-    "port": "be a number from 0 to 65535",
-    "workers": "be 1",
-    "tls_cert": "be a path",
-    "tls_key": "be a path",
-    "public_url": "begin with http:// or https:// and have no path",
-    "trusted_proxies": "be addresses and networks, separated by commas",
-    "anonymous": "be none, pull or push",
-    "sparse_manifests": "be refuse, index or accept",
-    "metrics": "be local or public",
-    "admin_user": "be a user's name",
-    "admin_password_file": "be the path of a file",
-    "requests_per_second": "be a number, 0 or more",
-    "undelete_days": "be a whole number from 0 to 3650",
-    "lifecycle_hours": "be a number, 0 or more",
-    "lifecycle_keys": "be all or ecr",
-    "brake_percent": "be a whole number from 1 to 100",
-    "collector": "be on or off",
-    "scrub_mib_per_second": "be a number, 0 or more",
-    "reserve_mib": "be a whole number, 0 or more",
-    "body_idle_seconds": "be a number above 0",
-    "drain_seconds": "be a whole number, 0 or more",
-    "log_format": "be auto, json or text",
-}
 
 
 class ConfigInvalid(Exception):
@@ -186,6 +142,21 @@ class Config(BaseModel):
     body_idle_seconds: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="a request whose body stops coming for so long is cut off")
     ] = 60
+    bytes_per_second: Annotated[
+        int, Field(ge=0, description="that a body or an answer must move at, once body_idle_seconds are over")
+    ] = 256
+    target_bytes: Annotated[int, Field(ge=1024, le=1 << 20, description="of a request's path and query")] = 16384
+    header_bytes: Annotated[int, Field(ge=4096, le=1 << 20, description="of all headers of a request together")] = 65536
+    header_count: Annotated[int, Field(ge=20, le=1000, description="headers of a request")] = 100
+    header_seconds: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="a request whose head takes longer to come is cut off")
+    ] = 20
+    idle_seconds: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="a connection without a request is closed after so long")
+    ] = 75
+    edge: Annotated[
+        Literal["on", "off"], Field(description="off: uvicorn's own HTTP, which is slower and lets clients be slow")
+    ] = "on"
     drain_seconds: Annotated[
         int, Field(ge=0, description="how long requests in flight may take to end after SIGTERM")
     ] = 15
@@ -205,6 +176,12 @@ class Config(BaseModel):
         "scrub_mib_per_second",
         "reserve_mib",
         "body_idle_seconds",
+        "bytes_per_second",
+        "target_bytes",
+        "header_bytes",
+        "header_count",
+        "header_seconds",
+        "idle_seconds",
         "drain_seconds",
         mode="before",
     )
@@ -299,98 +276,10 @@ class Config(BaseModel):
         return _parse_networks(self.trusted_proxies)
 
 
-def load(
-    file: Path | None = None, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
-) -> tuple[Config, dict[str, str]]:
-    """The configuration, and the origin of each setting: default, file, environment or flag. Raises ConfigInvalid.
-
-    `flags` are the command line's, None where a flag was not given.
-    """
-    file = file or _default_file(environment)
-    sources = {
-        "file": _read_file(file) if file else {},
-        "environment": _read_environment(os.environ if environment is None else environment),
-        "flag": {name: value for name, value in (flags or {}).items() if value is not None},
-    }
-    values: dict[str, Any] = {}
-    origins = dict.fromkeys(Config.model_fields, "default")
-    for origin, found in sources.items():
-        _refuse_unknown(found, origin, file)
-        values |= found
-        origins |= dict.fromkeys(found, origin)
-    try:
-        return Config(**values), origins
-    except ValidationError as problem:
-        raise ConfigInvalid("\n".join(_explain(error, origins, file) for error in problem.errors())) from None
-
-
 def _parse_networks(text: str) -> list[Network]:
     return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
-
-
-def _default_file(environment: Mapping[str, str] | None) -> Path | None:
-    named = (os.environ if environment is None else environment).get(f"{PREFIX}CONFIG")
-    return Path(named) if named else None
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as problem:
-        raise ConfigInvalid(f"{path} cannot be read: {problem.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigInvalid(f"{path} is not TOML: {problem}") from None
-    return {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _read_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(PREFIX) and name not in (f"{PREFIX}CONFIG", f"{PREFIX}CACHE") and value
-    }
-
-
-def _refuse_unknown(values: Mapping[str, Any], origin: str, file: Path | None) -> None:
-    for name in values:
-        if name not in Config.model_fields:
-            near = difflib.get_close_matches(name, Config.model_fields, 1)
-            meant = f"did you mean {_spell(near[0], origin)}?" if near else f"there are {_spell_all(origin)}"
-            raise ConfigInvalid(f"{_spell(name, origin)}{_place(origin, file)} is an unknown setting: {meant}")
-
-
-def _explain(error: Any, origins: Mapping[str, str], file: Path | None) -> str:
-    if error["type"] == "incomplete":
-        given, missing = error["ctx"]["given"], error["ctx"]["missing"]
-        origin = origins[given]
-        setting = f"{_spell(given, origin)}{_place(origin, file)}"
-        return f"{setting} needs {_spell(missing, origin)} too: set both, or neither"
-    name = str(error["loc"][0])
-    setting = f"{_spell(name, origins[name])}{_place(origins[name], file)}"
-    hint = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
-    return f"{setting} must {_MUST[name]}, not {_quote(error['input'])}{hint and f': {hint}'}"
 
 
 def hide_password(url: str) -> str:
     """The URL with *** in place of its password."""
     return _PASSWORD.sub(r"\1\3***\2", url)
-
-
-def _quote(value: object) -> str:
-    """As it was written, without a URL's password: text in quotes, TOML's booleans in small letters."""
-    return str(value).lower() if isinstance(value, bool) else repr(hide_password(str(value)))
-
-
-def _spell(name: str, origin: str) -> str:
-    """The setting's name as it is written where it came from."""
-    if origin == "environment":
-        return PREFIX + name.upper()
-    return f"--{name.replace('_', '-')}" if origin == "flag" else name
-
-
-def _spell_all(origin: str) -> str:
-    return ", ".join(_spell(name, origin) for name in Config.model_fields)
-
-
-def _place(origin: str, file: Path | None) -> str:
-    return f" in {file}" if origin == "file" else ""

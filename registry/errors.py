@@ -64,6 +64,18 @@ class PathTooLong(RegistryError):
     code, status, message = "UNSUPPORTED", 414, "the path is longer than any that exists"
 
 
+class HeadersTooLarge(RegistryError):
+    code, status, message = "UNSUPPORTED", 431, "the headers of the request are too many, or too large"
+
+
+class HeadStalled(RegistryError):
+    code, status, message = "UNSUPPORTED", 408, "the head of the request did not come in time"
+
+
+class ExpectationFailed(RegistryError):
+    code, status, message = "UNSUPPORTED", 417, "the only expectation that can be met is 100-continue"
+
+
 class RangeNotSatisfiable(RegistryError):
     """`size` in bytes of what the range was asked of."""
 

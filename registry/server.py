@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import math
 import os
 import resource
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Literal, cast
 
 import structlog
 import uvicorn
@@ -18,7 +21,10 @@ from starlette.types import ASGIApp, Message
 
 from registry.api.door import Door
 from registry.api.origin import is_loopback
+from registry.app import make_head_limits
 from registry.config import Config
+from registry.edge.connection import Connection
+from registry.edge.limits import EdgeLimits
 from registry.identity import milliseconds_now
 from registry.tls import Certificate, CertificateInvalid
 
@@ -26,7 +32,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _BACKLOG = 2048
 _TICK_SECONDS = 0.1
-_IDLE_SECONDS = 75  # of a kept-alive connection; longer than a load balancer's minute
 
 
 class CannotServe(Exception):
@@ -166,18 +171,31 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_TICK_SECONDS)
 
 
+def _choose_protocol(config: Config) -> Literal["httptools"] | type[asyncio.Protocol]:
+    if config.edge == "off":
+        return "httptools"
+    limits = EdgeLimits(
+        make_head_limits(config),
+        header_seconds=config.header_seconds,
+        idle_seconds=config.idle_seconds,
+        patience=config.body_idle_seconds,
+        rate=config.bytes_per_second,
+    )
+    return cast("type[asyncio.Protocol]", partial(Connection, limits))  # uvicorn only calls it
+
+
 def _settings(app: ASGIApp, config: Config, certificate: Certificate | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=_choose_protocol(config),
         ws="none",
         lifespan="off",  # see _Lifespan
         log_config=None,
         access_log=False,
         proxy_headers=False,  # the guard knows whom to believe
         server_header=False,
-        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_keep_alive=math.ceil(config.idle_seconds),
         timeout_graceful_shutdown=config.drain_seconds,
         ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
     )

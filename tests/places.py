@@ -4,7 +4,7 @@
 
 The default is what `entrepot serve` makes of no settings: SQLite and files. A server that a test needs is started when
 the first one needs it, once for a test run, and stopped at its end. TEST_POSTGRES names a PostgreSQL that runs already,
-TEST_S3_ENDPOINT and TEST_S3_BUCKET an S3 server, with the usual AWS_* variables.
+TEST_S3_ENDPOINT and TEST_S3_BUCKET an S3 server, with the usual AWS_* variables. TEST_EDGE=off is the setting `edge`.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Place:
         return {f"{PREFIX}{name.upper()}": str(value) for name, value in self.settings(folder).items()}
 
     def _make_settings(self) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        made: dict[str, Any] = {"edge": os.environ["TEST_EDGE"]} if "TEST_EDGE" in os.environ else {}
         if self.database == "postgresql":
             made |= {"database": fresh_database(), "database_connections": _CONNECTIONS}
         if self.store == "s3":

@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from registry.clockwork import LIFECYCLE_RUN, Clockwork, make_environment
-from registry.config import Config, load
+from registry.config import Config
+from registry.sources import load
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,13 @@ CHANGED = {
     "sparse_manifests": "accept",
     "metrics": "public",
     "body_idle_seconds": 1.5,
+    "bytes_per_second": 0,
+    "target_bytes": 2048,
+    "header_bytes": 4096,
+    "header_count": 20,
+    "header_seconds": 0.5,
+    "idle_seconds": 60.5,
+    "edge": "off",
     "drain_seconds": 0,
     "log_format": "json",
 }

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from registry.config import Config, ConfigInvalid, load
+from registry.config import Config, ConfigInvalid
+from registry.sources import load
 
 NETWORKS = "be addresses and networks, separated by commas"
 

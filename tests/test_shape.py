@@ -23,6 +23,7 @@ WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 # Where such a word is the name of the thing itself.
 NAMED_BY_OTHERS = {
     ("benchmarks/load.py", "data_received"),  # asyncio.Protocol's
+    ("registry/edge/connection.py", "data_received"),  # the same
     ("tests/cli/conftest.py", "data"),  # the setting ENTREPOT_DATA
     ("tests/image/context.py", "base_archive"),  # the Dockerfile's BASE
     ("tests/image/container.py", "process"),  # the operating system's

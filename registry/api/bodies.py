@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from registry.errors import BodyStalled, ManifestTooLarge, Unavailable
+from registry.errors import BodyStalled, ManifestTooLarge, RegistryError, Unavailable
 
 
 async def stream(receive: Receive, idle_seconds: float) -> AsyncIterator[bytes]:
@@ -67,6 +67,6 @@ async def drain(receive: Receive, limit: int, seconds: float) -> bool:
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return True
                 size += len(message.get("body", b""))
-    except TimeoutError:
+    except (TimeoutError, RegistryError):
         pass
     return False

@@ -8,9 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.bodies import drain
 from registry.api.errors import render
+from registry.api.head import HeadLimits
 from registry.api.health import Ending
 from registry.api.observe import Observer, Record
-from registry.errors import Unavailable
+from registry.errors import RegistryError, Unavailable
 
 _DRAINED = 4 << 20  # bytes of a refused request's body that are read and forgotten
 _DRAIN_SECONDS = 2
@@ -19,8 +20,11 @@ _DRAIN_SECONDS = 2
 class Door:
     """Wraps `app`: request ids, the headers that every answer carries, the log line and the counters."""
 
-    def __init__(self, app: ASGIApp, observer: Observer, new_id: Callable[[], str], ending: Ending) -> None:
+    def __init__(
+        self, app: ASGIApp, observer: Observer, new_id: Callable[[], str], ending: Ending, limits: HeadLimits
+    ) -> None:
         self._app = app
+        self._limits = limits
         self._observer = observer
         self._new_id = new_id
         self.ending = ending
@@ -34,7 +38,11 @@ class Door:
         scope["entrepot.record"] = record
         marked = _marked(scope, receive, send, record, self.ending)
         try:
-            await self._app(scope, _counted(receive, record), marked)
+            if refusal := self._find_refusal(scope):
+                record.refusal = refusal.text
+                await render(refusal)(scope, receive, marked)
+            else:
+                await self._app(scope, _counted(receive, record), marked)
         except asyncio.CancelledError:
             record.refusal = "the registry ends, and the request took longer than it waits"
             if not record.has_answer:
@@ -43,6 +51,15 @@ class Door:
                 await answer(scope, receive, marked)
         finally:
             self._observer.finish(scope, record)
+
+    def _find_refusal(self, scope: Scope) -> RegistryError | None:
+        """The edge's, which hands over what is no request that could be served; or for what another let through."""
+        try:
+            self._limits.judge(scope)
+        except RegistryError as refusal:
+            return refusal
+        found: RegistryError | None = scope.get("entrepot.refusal")
+        return found
 
 
 def _counted(receive: Receive, record: Record) -> Receive:

@@ -61,7 +61,8 @@ def find_host(request: Request) -> str:
     """The Host header, with its port. Raises RequestInvalid."""
     hosts = request.headers.getlist("host")
     if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-        raise RequestInvalid("a request has exactly one Host header, with a name and perhaps a port")
+        text = "a request has exactly one Host header, with a name and perhaps a port"
+        raise RequestInvalid(text, headers={"Connection": "close"})
     return hosts[0]
 
 

@@ -14,9 +14,10 @@ from registry.cli.moving import Bar, blob_bar, show_unsaved
 from registry.cli.options import AsJson, ConfigFile
 from registry.cli.output import print_hint, print_json, show_count, show_size
 from registry.cli.settings import load_config
-from registry.config import Config, ConfigInvalid, load
+from registry.config import Config, ConfigInvalid
 from registry.moving.copying import KeyInvalid
 from registry.moving.migration import CannotMigrate, Migrated, Migration, Side, take_back
+from registry.sources import load
 from registry.stores import name_places
 from storage.blobstore import StoreFull
 

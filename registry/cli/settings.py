@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from registry.cli.invocation import Refused
-from registry.config import Config, ConfigInvalid, load
+from registry.config import Config, ConfigInvalid
+from registry.sources import load
 
 
 def load_config(file: Path | None, flags: Mapping[str, Any] | None = None) -> tuple[Config, dict[str, str]]:

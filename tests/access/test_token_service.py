@@ -83,9 +83,9 @@ SCOPES: list[tuple[list[str], dict[str, list[str]]]] = [
     (["repository:acme/app\x00:pull"], {}),
     (["repository:acme/app\n:pull"], {}),
     (["repository:acme/аpp:pull"], {}),  # noqa: RUF001  # a Cyrillic letter
-    (["x" * 50_000], {}),
-    ([f"repository:{'a/' * 10_000}a:pull"], {}),
-    ([f"repository:acme/app:{'pull,' * 5_000}"], {"repository:acme/app": PULL}),
+    (["x" * 15_000], {}),
+    ([f"repository:{'a/' * 3_500}a:pull"], {}),
+    ([f"repository:acme/app:{'pull,' * 2_000}"], {"repository:acme/app": PULL}),
 ]
 
 
@@ -109,8 +109,10 @@ def test_a_hundred_scopes(house: House) -> None:
 def test_scopes_that_do_not_fit(house: House) -> None:
     """A token that would be too long for a header is refused, and says so."""
     scopes = [f"repository:{'a' * 240}/{number}:pull" for number in range(100)]
-    reply = house.ask(*scopes, headers=(basic(ADMIN),))
-    assert (reply.status, reply.code) == (400, "UNSUPPORTED")
+    form = [("grant_type", "password"), ("username", ADMIN), ("password", PASSWORD), ("service", house.service)]
+    body = urlencode([*form, *(("scope", scope) for scope in scopes)]).encode()
+    reply = house.call("POST", "/token", FORM, body=body)
+    assert (reply.status, reply.json["error"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize(
@@ -218,8 +220,8 @@ BAD_BASIC = [
     ("Latin-1", "YWxpY2U6cOTfd/ZyZA=="),
     ("surrogates", "YWxpY2U67aCA"),
     ("a token as docker names one", "PHRva2VuPjpwYXNzd29yZA=="),
-    ("a megabyte", "YWFh" * 350_000),
-    ("48 KiB", "YWFh" * 16_000),
+    ("48 KB", "YWFh" * 12_000),
+    ("64 KB", "YWFh" * 16_000),
 ]
 
 

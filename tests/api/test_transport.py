@@ -31,7 +31,6 @@ NO_HTTP = {
     "NUL in a header": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n",
     "a space before the colon": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"Content-Length : 3\r\n\r\n",
     "a header without a colon": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"nonsense\r\n\r\n",
-    "a path of 1 MiB": b"GET /v2/" + b"a" * (1 << 20) + b" HTTP/1.1\r\n" + HOST + b"\r\n",
 }
 
 
@@ -51,7 +50,7 @@ TARGETS = [
     (b"GET /v2\\a", {400, 404}), (b"GET /v2//a/manifests/x", {400, 404}), (b"GET /v2/a//b/tags/list", {400}),
     (b"GET /v2/../admin", {400, 404}), (b"GET /v2/%2e%2e/admin", {400, 404}), (b"GET /..;/metrics", {404}),
     (b"GET /v2/x/../../etc/passwd", {400, 404}), (b"GET /v2/%00", {400}), (b"GET /v2/%", {400, 404}),
-    (b"GET /v2/;/tags/list", {400}), (b"GET /v2/no/such/tags/list?" + b"a&" * 30_000, {404}),
+    (b"GET /v2/;/tags/list", {400}), (b"GET /v2/no/such/tags/list?" + b"a&" * 4_000, {404}),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import select
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -91,6 +92,15 @@ class Connection:
         while len(received) < size and (piece := self._socket.recv(size - len(received))):
             received += piece
         return received
+
+    def offer(self, content: bytes) -> None:
+        """Write as much of it as there is room for. Raises ConnectionError when the server has ended the connection."""
+        with contextlib.suppress(BlockingIOError):
+            self._socket.send(content, socket.MSG_DONTWAIT)
+
+    def is_answered(self, seconds: float = 0) -> bool:
+        """Whether something has come that was not received yet, or the end, or does within so long."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
 
     def read_to_end(self) -> bytes:
         """Whatever comes until the server closes the connection."""

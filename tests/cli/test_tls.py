@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from registry.cli.banner import make_banner
-from registry.config import Config, ConfigInvalid, load
+from registry.config import Config, ConfigInvalid
+from registry.sources import load
 from storage.digest import Digest
 from tests.certificates import Pair, make_pair, make_rsa_pair, replace, trusting
 from tests.cli.running import SECONDS, Server, entrepot, program

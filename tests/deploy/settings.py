@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from registry.app import _MOST_LINGER_SECONDS
-from registry.config import PREFIX, Config, load
+from registry.config import PREFIX, Config
+from registry.sources import load
 
 from .files import compose, manifests, only
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from registry.config import Config
-from registry.server import _IDLE_SECONDS
 
 from .files import compose
 from .nginx import CONFIGURATION, Directive, local_configuration, parse
@@ -49,7 +48,7 @@ def test_every_replica_has_its_turn(http: Directive, name: str) -> None:
 def test_idle_connections(http: Directive) -> None:
     """The proxy lets go of an idle connection before the registry closes it."""
     kept = upstream(http, "registry").one("keepalive_timeout").arguments[0]
-    assert seconds(kept) < _IDLE_SECONDS
+    assert seconds(kept) < Config().idle_seconds
 
 
 def test_only_reads_go_over_kept_connections(http: Directive, server: Directive) -> None:

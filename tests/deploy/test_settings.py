@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import PREFIX, Config, load
+from registry.config import PREFIX, Config
+from registry.sources import load
 
 from .files import DEPLOY, DOCUMENT, UNITS, VARIANTS
 from .settings import of_compose, of_kubernetes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import load
+from registry.sources import load
 
 from .files import UNITS, Unit, units
 from .settings import seconds_to_end

@@ -11,8 +11,8 @@ from typing import Any
 import apsw
 
 from registry.app import create_app
-from registry.config import load
 from registry.server import serve
+from registry.sources import load
 from tests.kill.server import ignore_address
 
 steps: Counter[str] = Counter()

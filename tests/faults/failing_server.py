@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from registry.app import create_app
-from registry.config import load
 from registry.server import serve
+from registry.sources import load
 
 CALLS = ("fsync", "ftruncate", "mkdir", "pwrite", "rename")
 

@@ -8,10 +8,11 @@ import argparse
 import asyncio
 
 from registry.app import Registry, create_app
-from registry.config import Config, load
+from registry.config import Config
 from registry.garbage import Windows
 from registry.metadata import reviews
 from registry.server import serve
+from registry.sources import load
 
 AT_ONCE = Windows(undelete_days=0, lease=0, settle=0, quiet=0)
 _PAUSE = 0.05  # seconds after a look that found nothing: without it no push would ever be fast enough

@@ -11,11 +11,12 @@ import signal
 import threading
 
 from registry.app import Registry, create_app
-from registry.config import Config, load
+from registry.config import Config
 from registry.garbage import Windows
 from registry.killpoints import KILL_POINTS
 from registry.metadata import reviews
 from registry.server import serve
+from registry.sources import load
 from storage.killpoints import Reach, pass_by
 
 _AT_ONCE = Windows(undelete_days=0, settle=0, quiet=0)

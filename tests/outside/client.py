@@ -25,7 +25,7 @@ def assert_unavailable(reply: Reply) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What came of a blob before the transfer ended, and whether it seemed to be all of it."""
+    """What came of a blob before the transfer ended, and whether it seemed to be all of it. Status 0: no answer."""
 
     status: int
     content: bytes
@@ -64,6 +64,8 @@ class Customer:
                 return Pulled(answer.status, answer.read(), is_whole=True)
             except http.client.IncompleteRead as cut:
                 return Pulled(answer.status, cut.partial, is_whole=False)
+        except http.client.RemoteDisconnected:  # the head of an answer leaves with what comes first of its body
+            return Pulled(0, b"", is_whole=False)
         finally:
             connection.close()
 

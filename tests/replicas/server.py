@@ -4,9 +4,9 @@ What takes minutes with the product's windows takes seconds here; nothing else d
 """
 
 from registry import app, logs
-from registry.config import load
 from registry.garbage import Windows
 from registry.server import serve
+from registry.sources import load
 
 TERM = 2_000  # milliseconds
 LINGER = 1  # seconds in which load balancers may see that it ends
