@@ -8,6 +8,7 @@ import structlog
 
 from tests.api.content import Repository
 from tests.api.running import Gate, RunningServer, running
+from tests.api.watching import WatchedServer
 
 Serve = Callable[..., RunningServer]
 
@@ -28,6 +29,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """With default settings, shared by all tests: each has its own repositories and its own content."""
     with running(tmp_path_factory.mktemp("shared")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedServer]:
+    """Shared by the tests of what is refused: the `server` of their modules is this one."""
+    server = WatchedServer(tmp_path_factory.mktemp("watched"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

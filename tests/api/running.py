@@ -51,7 +51,7 @@ class RunningServer:
         return send(self.port, call)
 
     def call(self, method: str, path: str, *headers: tuple[str, str], body: bytes | tuple[bytes, ...] = b"") -> Reply:
-        return send(self.port, Call(method, path, headers, body))
+        return self.send(Call(method, path, headers, body))
 
     def connect(self) -> Connection:
         return Connection(self.port)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.api.content import ABSENT, OCI_INDEX, OCI_MANIFEST, Repository, digest_of, image, to_json
 from tests.api.running import RunningServer
+from tests.api.watching import WatchedServer
 from tests.api.wire import Call
 
 NAME = "fuzz/app"
@@ -15,6 +16,12 @@ MANIFEST = image(CONTENT, [CONTENT])
 ON_SOCKETS = settings(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 @pytest.fixture(scope="module")

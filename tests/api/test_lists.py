@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from tests.api.conftest import Serve
 from tests.api.content import Repository, digest_of, image
 from tests.api.running import RunningServer
+from tests.api.watching import WatchedServer
 from tests.api.wire import Reply
 
 FULL_PAGE = 10_000
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 def next_page(reply: Reply) -> str:

@@ -23,12 +23,19 @@ from tests.api.content import (
     index,
     to_json,
 )
+from tests.api.watching import WatchedServer
 
 MOST_BYTES = 4 << 20
 CONTENT = b"present"
 PRESENT = describe(CONTENT, OCI_CONFIG)
 IMAGE = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": PRESENT, "layers": []}
 INDEX = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 @pytest.fixture(scope="module")

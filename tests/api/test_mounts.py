@@ -5,7 +5,14 @@ from urllib.parse import quote
 import pytest
 
 from tests.api.content import ABSENT, Repository, digest_of, fresh_blob
+from tests.api.watching import WatchedServer
 from tests.api.wire import Reply
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 @pytest.fixture

@@ -3,7 +3,14 @@
 import pytest
 
 from tests.api.content import ABSENT, Repository, digest_of, image
+from tests.api.watching import WatchedServer
 from tests.api.wire import Reply
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 @pytest.fixture

@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 
 from tests.api.content import Repository, digest_of
 from tests.api.running import RunningServer
+from tests.api.watching import WatchedServer
 from tests.api.wire import Reply
 
 SIZE = 2048
 BLOB = bytes(range(256)) * (SIZE // 256)
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,15 @@ import pytest
 from tests.api.content import ABSENT, OCI_INDEX, OCI_MANIFEST, Repository, digest_of, index
 from tests.api.running import RunningServer
 from tests.api.tables import Expected, Row, check, fill, parametrize
+from tests.api.watching import WatchedServer
 from tests.api.wire import Call
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
+
 
 CACHED = "private, max-age=31536000, immutable"
 ACCEPT_SCHEMA_1_FIRST = (

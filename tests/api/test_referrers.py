@@ -20,10 +20,17 @@ from tests.api.content import (
     index,
     to_json,
 )
+from tests.api.watching import WatchedServer
 from tests.api.wire import Reply
 
 SBOM = "application/vnd.example.sbom.v1+json"
 SIGNATURE = "application/vnd.example.signature"
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 @pytest.fixture

@@ -4,6 +4,14 @@ import pytest
 
 from tests.api.content import ABSENT, Repository, digest_of, image
 from tests.api.running import RunningServer
+from tests.api.watching import WatchedServer
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
+
 
 LONGEST_NAME = "a" * 127 + "/" + "b" * 127
 

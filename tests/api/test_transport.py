@@ -5,9 +5,16 @@ import pytest
 from tests.api.conftest import Serve
 from tests.api.content import OCI_MANIFEST, Repository, digest_of, fresh_blob
 from tests.api.running import RunningServer
+from tests.api.watching import WatchedServer
 from tests.api.wire import Call, Reply, chunked, head, keep_laws
 
 HOST = b"Host: localhost\r\n"
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 def exchange(server: RunningServer, sent: bytes) -> Reply:

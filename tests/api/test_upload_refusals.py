@@ -3,8 +3,15 @@
 import pytest
 
 from tests.api.content import ABSENT, Repository, digest_of, fresh_blob
+from tests.api.watching import WatchedServer
 
 CONTENT = fresh_blob(3067)
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 @pytest.fixture

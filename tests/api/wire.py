@@ -6,12 +6,14 @@ import json
 import select
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 SECONDS = 30
+MOST_ECHOED = 256  # characters of a request that an error repeats
+MOST_SAID = 2000
 HOST = "127.0.0.1"
 
 # distribution-spec, section "Error Codes": a 4xx of ours carries no other.
@@ -137,6 +139,25 @@ def send(port: int, call: Call) -> Reply:
     return reply
 
 
+def send_by_library(port: int, call: Call) -> Reply | None:
+    """The same by the standard library's client; None for what it cannot say: odd paths, a header twice."""
+    names = [name.lower() for name, _ in call.headers]
+    if len(set(names)) < len(names) or not call.path.isascii():
+        return None
+    body = call.body if isinstance(call.body, tuple) else call.body or None
+    connection = http.client.HTTPConnection(HOST, port, timeout=SECONDS)
+    try:
+        # As above: the answer may come before all is written.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(call.method, call.path, body, dict(call.headers))
+        response = connection.getresponse()
+        return Reply(response.status, tuple(response.getheaders()), response.read())
+    except (http.client.InvalidURL, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
 def written(call: Call, port: int) -> bytes:
     """The call as it goes over the wire."""
     return head(call, port) + (call.body if isinstance(call.body, bytes) else b"".join(chunked(call.body)))
@@ -175,6 +196,14 @@ def keep_laws(method: str, reply: Reply) -> None:
         _keep_laws_of_errors(method, reply)
 
 
+def _texts(detail: Any) -> Iterator[str]:
+    if isinstance(detail, str):
+        yield detail
+    elif isinstance(detail, dict | list):
+        for inner in detail.values() if isinstance(detail, dict) else detail:
+            yield from _texts(inner)
+
+
 def _keep_laws_of_errors(method: str, reply: Reply) -> None:
     assert reply["Content-Type"] == "application/json"
     if method != "HEAD":
@@ -184,6 +213,8 @@ def _keep_laws_of_errors(method: str, reply: Reply) -> None:
             assert error.keys() <= {"code", "message", "detail"}, error
             assert error["code"] in CODES, error
             assert error["message"], error
+            assert len(error["message"]) < MOST_SAID, error
+            assert all(len(text) <= MOST_ECHOED for text in _texts(error.get("detail"))), error
     assert (reply.status == 405) == bool(reply["Allow"]), "405 names the methods, nothing else does"
     assert reply.status != 401 or reply["WWW-Authenticate"]
     assert reply.status not in {429, 503} or reply["Retry-After"]
