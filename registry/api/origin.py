@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from registry.errors import RequestInvalid
+from registry.errors import ExpectationFailed, RequestInvalid
 from registry.identity import parse_address
 
 Networks: TypeAlias = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
@@ -67,8 +67,10 @@ def find_host(request: Request) -> str:
 
 
 def refuse_malformed(request: Request) -> None:
-    """Raises RequestInvalid for what two readers could understand in two ways."""
+    """Raises RequestInvalid for what two readers could understand in two ways, ExpectationFailed."""
     find_host(request)
+    if any(value.strip().lower() != "100-continue" for value in request.headers.getlist("expect")):
+        raise ExpectationFailed
     codings = ",".join(request.headers.getlist("transfer-encoding"))
     if codings and codings.strip().lower() != "chunked":
         # The parser undoes chunked and hands over what it does not understand as if it were the content.
