@@ -17,6 +17,7 @@ settings.load_profile("entrepot")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_on(kind, why): collected only where this database or store is under test")
     config.addinivalue_line("markers", "fault(*rows): injects these rows of the table in tests/test_faults.py")
+    config.addinivalue_line("markers", "input(*rows): has these rows of the table in tests/test_inputs.py")
     config.pluginmanager.register(Elsewhere())
 
 

@@ -109,6 +109,7 @@ PASSED_ON = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(12)
 @pytest.mark.parametrize(("name", "value"), PASSED_ON)
 def test_behind_an_unknown_proxy(direct: House, name: str, value: str) -> None:
     """Basic and no realm: a password never goes to a URL that was guessed."""
@@ -131,6 +132,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(11)
 @pytest.mark.parametrize("host", HOSTILE, ids=repr)
 def test_a_hostile_host(direct: House, host: str) -> None:
     """400, and nothing of it stands in any header of the answer."""
@@ -141,6 +143,7 @@ def test_a_hostile_host(direct: House, host: str) -> None:
         assert not host or not [value for _, value in reply.headers if host in value]
 
 
+@pytest.mark.input(11)
 def test_line_ends_in_a_host(direct: House) -> None:
     """They end the header, as everywhere in HTTP, and begin another one: the answer has one challenge and no more."""
     for end in (b"\r\n", b"\n", b"\r"):

@@ -139,6 +139,7 @@ def mount(world: World, header: tuple[str, str], target: str, source: str, diges
     return world.call("POST", f"/v2/{target}/blobs/uploads/?mount={digest}&from={source}", header)
 
 
+@pytest.mark.input(89)
 def test_a_token_that_does_not_cover_the_source(world: World) -> None:
     """The source of a mount needs `pull` in the token, too (row 89): else the blob is to be uploaded."""
     digest = digest_of(content_of(PRIVATE))
@@ -253,6 +254,7 @@ TIMED: dict[str, Callable[[World], tuple[Header, ...]]] = {
 }
 
 
+@pytest.mark.input(47)
 @pytest.mark.parametrize("who", TIMED)
 def test_time_tells_nothing(world: World, who: str) -> None:
     """What exists and what does not take as long to refuse: medians of interleaved requests, the best of some tries."""

@@ -58,6 +58,7 @@ def test_blobs_of_others(house: House) -> None:
     assert mine.call("DELETE", f"blobs/{digest_of(blob)}").status == 403
 
 
+@pytest.mark.input(113)
 @pytest.mark.parametrize("tag", ["latest", "v1", "1", "Latest", "_", "x" * 128])
 def test_create_moves_no_tag(house: House, tag: str) -> None:
     """CVE-2026-31801, zot #4266: whoever may only create moves no tag, `latest` is no exception, nor is `?tag=`."""
@@ -107,6 +108,7 @@ def test_spellings_of_the_catalog(house: House, path: str) -> None:
         assert b"private/" not in reply.body
 
 
+@pytest.mark.input(77)
 def test_sessions_of_others(house: House) -> None:
     """CVE-2026-32589: an upload session is its owner's and its repository's, for everybody else it does not exist."""
     owner, other = house.add_user(("acme/*", "pull,push")), house.add_user(("acme/*", "admin"), ("mine/*", "push"))

@@ -117,6 +117,7 @@ def unbelieving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield house
 
 
+@pytest.mark.input(12)
 def test_invented_addresses(unbelieving: House) -> None:
     """From a peer that is no proxy of ours X-Forwarded-For wins no tries."""
     replies = [wrong(unbelieving, fresh_address()).status for _ in range(BURST + 5)]

@@ -309,6 +309,7 @@ def delete(house: House, name: str) -> None:
     house.do(lambda registry: registry.repositories.delete(RepositoryName.parse(name), OPERATOR))
 
 
+@pytest.mark.input(36)
 def test_a_repository_that_is_made_again(house: House) -> None:
     """Harbor #22900: a token from before the deletion opens nothing of the new one, nor is it a source of mounts."""
     name = house.add_user(("acme/*", "pull,push"))

@@ -131,6 +131,7 @@ FORWARDING = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(12)
 @pytest.mark.parametrize(("name", "value"), FORWARDING)
 def test_protected_mode_refuses_what_a_proxy_sends(server: RunningServer, name: str, value: str) -> None:
     """A proxy on this machine would make the whole world loopback."""
@@ -168,6 +169,7 @@ NO_HOSTS = [
 ]
 
 
+@pytest.mark.input(11)
 @pytest.mark.parametrize("host", NO_HOSTS)
 @pytest.mark.parametrize("level", ["protected", "push"])
 def test_what_is_no_host(serve: Serve, level: str, host: str) -> None:
@@ -177,6 +179,7 @@ def test_what_is_no_host(serve: Serve, level: str, host: str) -> None:
     assert (reply.status, reply.code) == (400, "UNSUPPORTED")
 
 
+@pytest.mark.input(11)
 def test_two_hosts_and_none(server: RunningServer) -> None:
     """Exactly one Host."""
     assert server.call("GET", "/v2/", ("Host", "localhost"), ("Host", "localhost")).status == 400
@@ -193,6 +196,7 @@ IGNORED = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(11, 12, 25)
 @pytest.mark.parametrize(("name", "value"), IGNORED)
 def test_headers_that_change_nothing(serve: Serve, name: str, value: str) -> None:
     """Once strangers are served, what they claim changes neither the method, nor the path, nor a Location."""

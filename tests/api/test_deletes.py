@@ -29,6 +29,7 @@ def assert_in_use(reply: Reply, *parents: bytes) -> None:
     assert all(digest in reply.errors[0]["message"] for digest in digests)
 
 
+@pytest.mark.input(123)
 def test_delete_a_tag(repository: Repository) -> None:
     """Only the tag goes: the manifest and its other tags stay."""
     content = repository.push_image("v1")
@@ -43,6 +44,7 @@ def test_delete_a_tag(repository: Repository) -> None:
     assert repository.call("DELETE", "manifests/v1").status == 404
 
 
+@pytest.mark.input(125)
 def test_delete_a_manifest(repository: Repository) -> None:
     """The manifest goes with all its tags; its blobs stay."""
     layer = repository.push_blob()
@@ -60,6 +62,7 @@ def test_delete_a_manifest(repository: Repository) -> None:
     assert delete_manifest(repository, content).code == "MANIFEST_UNKNOWN"
 
 
+@pytest.mark.input(125)
 def test_delete_a_blob(repository: Repository) -> None:
     """The blob is gone at once, also the empty one."""
     for content in (repository.push_blob(), repository.push_blob(b"")):
@@ -80,6 +83,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.input(57, 123, 125)
 @pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize(("path", "status", "code"), UNKNOWN)
 def test_delete_what_is_not_there(repository: Repository, path: str, status: int, code: str, exists: bool) -> None:
@@ -101,6 +105,7 @@ def test_delete_in_one_repository(repository: Repository) -> None:
     assert repository.status("manifests/v1") == 200
 
 
+@pytest.mark.input(57)
 def test_a_blob_in_use(repository: Repository) -> None:
     """What a visible manifest names cannot be deleted: config, layer, or child of an index that is a blob."""
     config, layer, child = (repository.push_blob() for _ in range(3))
@@ -202,6 +207,7 @@ def test_a_deleted_child_is_absent_for_indexes(repository: Repository) -> None:
     assert repository.put("multi", index([child])).status == 201
 
 
+@pytest.mark.input(19)
 def test_a_body_on_a_delete(repository: Repository) -> None:
     """A body that nobody asked for is ignored."""
     repository.push_image("v1")

@@ -60,6 +60,7 @@ def assert_cut_off(server: RunningServer, call: Call) -> None:
         assert connection.read_to_end() == b""
 
 
+@pytest.mark.input(18, 68)
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_a_chunk_that_stalls(impatient: Repository, is_chunked: bool) -> None:
     """It is cut off, nothing of it is kept, and the session goes on."""
@@ -80,6 +81,7 @@ def test_a_closing_put_that_stalls(impatient: Repository) -> None:
     assert_usable(impatient, location, content, 1000)
 
 
+@pytest.mark.input(116)
 def test_other_bodies_that_stall(impatient: Repository) -> None:
     """A blob in one request and a manifest leave nothing at all."""
     content = fresh_blob()
@@ -106,6 +108,7 @@ def test_a_slow_body_is_no_stalled_one(serve: Serve) -> None:
     assert_usable(repository, location, content, 1000)
 
 
+@pytest.mark.input(68)
 @pytest.mark.parametrize("vanish", ["reset", "close", "half-close"])
 @pytest.mark.parametrize("form", ["Content-Length", "Content-Range", "chunked"])
 def test_a_client_that_vanishes_in_a_chunk(repository: Repository, vanish: str, form: str) -> None:
@@ -198,6 +201,7 @@ def status_of_push(port: int, path: str, content: bytes) -> int:
     return reply.status
 
 
+@pytest.mark.input(78)
 def test_a_session_that_was_left(tmp_path: Path) -> None:
     """A session lives for a week after its last chunk; then it is unknown."""
     week = 7 * 24 * 3_600_000
@@ -227,6 +231,7 @@ def test_clients_that_vanish_in_a_download(repository: Repository) -> None:
     assert repository.server.call("GET", path).body == content
 
 
+@pytest.mark.input(56)
 @pytest.mark.fault("F44")
 @only_on("files", "the files that the server has open")
 def test_a_client_that_does_not_read(repository: Repository) -> None:
@@ -253,3 +258,31 @@ def test_many_idle_connections(repository: Repository) -> None:
     finally:
         for connection in connections:
             connection.close()
+
+
+@pytest.mark.input(59)
+def test_a_post_with_a_gigabyte_and_no_digest(repository: Repository) -> None:
+    """The session is opened, the body is nobody's: some of it is read and forgotten, then the connection ends."""
+    call = announce("POST", f"/v2/{repository.name}/blobs/uploads/", 1 << 30)
+    before = repository.server.uploads_left()
+    with repository.server.connect() as connection:
+        connection.write(head(call, repository.server.port) + bytes(6 << 20))
+        reply = connection.read("POST")
+        assert (reply.status, reply["Range"], reply["Connection"]) == (202, "0-0", "close")
+        assert connection.read_to_end() == b""
+    assert repository.server.uploads_left() == before
+    assert_usable(repository, reply["Location"], fresh_blob(), 0)
+
+
+@pytest.mark.input(78)
+def test_ten_terabytes_that_are_only_announced(repository: Repository) -> None:
+    """Nothing is reserved for what has not come."""
+    size, location, folder = 10**13, repository.start(), repository.server.folder
+    with repository.server.connect() as connection:
+        call = announce("PATCH", location, size, ("Content-Range", f"0-{size - 1}"))
+        send_half(connection, repository.server.port, call, bytes(1000))
+        wait_until(repository.server.has_writer, "the chunk is being written")
+        files = [path.stat() for path in folder.rglob("*") if path.is_file() and "uploads" in path.parts]
+        assert sum(max(one.st_size, one.st_blocks * 512) for one in files) < (64 << 20)
+        connection.abort()
+    assert_usable(repository, location, fresh_blob(), 0)

@@ -59,6 +59,7 @@ def tag_all(repository: Repository, tags: list[str]) -> bytes:
 TAGS = st.text("abAB01._-", min_size=1, max_size=6).filter(lambda tag: tag[0] not in ".-")
 
 
+@pytest.mark.input(45, 132)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tags=st.sets(TAGS, max_size=40), limit=st.integers(1, 9))
 def test_pages_of_tags(server: RunningServer, tags: set[str], limit: int) -> None:
@@ -71,6 +72,7 @@ def test_pages_of_tags(server: RunningServer, tags: set[str], limit: int) -> Non
     assert all(len(page) == limit for page in pages[:-1])
 
 
+@pytest.mark.input(129)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(last=st.text(max_size=20))
 def test_any_last(some_tags: Repository, last: str) -> None:
@@ -86,6 +88,7 @@ def some_tags(server: RunningServer) -> Repository:
     return repository
 
 
+@pytest.mark.input(129)
 @pytest.mark.parametrize("last", ["%ff", "%00", "../", "%27%20OR%201=1--", "%25%25", "a" * 10_000, "%ed%a0%80"])
 def test_a_strange_last(some_tags: Repository, last: str) -> None:
     """No `last` is an error."""
@@ -95,6 +98,7 @@ def test_a_strange_last(some_tags: Repository, last: str) -> None:
 NO_NUMBERS = ["-1", "abc", "1.5", "%D9%A3", "1_0", "%205", "%2B5", "0x5", "", "1e3", "1&n=2", "9" * 31]
 
 
+@pytest.mark.input(127)
 @pytest.mark.parametrize("number", NO_NUMBERS)
 @pytest.mark.parametrize("path", ["tags/list", "referrers/sha256:" + "0" * 64])
 def test_no_numbers(some_tags: Repository, path: str, number: str) -> None:
@@ -104,6 +108,7 @@ def test_no_numbers(some_tags: Repository, path: str, number: str) -> None:
     assert some_tags.server.call("GET", f"/v2/_catalog?n={number}").status == 400
 
 
+@pytest.mark.input(128)
 @pytest.mark.parametrize("number", ["1000", "10000", "2147483648", "9223372036854775808", "9" * 30, "007"])
 def test_large_numbers(some_tags: Repository, number: str) -> None:
     """A client may ask for more than there is: it gets what there is."""
@@ -111,6 +116,7 @@ def test_large_numbers(some_tags: Repository, number: str) -> None:
     assert (reply.json["tags"], next_page(reply)) == (["1", "B", "a", "z"], "")
 
 
+@pytest.mark.input(126)
 def test_n_is_zero(some_tags: Repository) -> None:
     """The specification: an empty list, and no Link."""
     for path, key in ((f"/v2/{some_tags.name}/tags/list?n=0", "tags"), ("/v2/_catalog?n=0", "repositories")):
@@ -118,6 +124,7 @@ def test_n_is_zero(some_tags: Repository) -> None:
         assert (reply.status, reply.json[key], next_page(reply)) == (200, [], "")
 
 
+@pytest.mark.input(131)
 def test_tags_that_change_between_pages(repository: Repository) -> None:
     """What is added or deleted while a client turns pages loses or doubles no other tag."""
     tag_all(repository, ["a", "b", "c", "d", "e"])
@@ -131,6 +138,7 @@ def test_tags_that_change_between_pages(repository: Repository) -> None:
     assert rest == [["c", "cc"], ["e"]]
 
 
+@pytest.mark.input(133)
 def test_a_repository_without_tags(repository: Repository) -> None:
     """An empty list, never null."""
     repository.push_blob()

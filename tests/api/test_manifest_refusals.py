@@ -89,6 +89,7 @@ NOT_STRICT_JSON = {
 }
 
 
+@pytest.mark.input(91, 92, 93, 95)
 @pytest.mark.parametrize("content", NOT_STRICT_JSON.values(), ids=NOT_STRICT_JSON)
 @pytest.mark.parametrize("media_type", [OCI_MANIFEST, "application/vnd.example+json"])
 def test_what_is_no_strict_json_object(repository: Repository, content: bytes, media_type: str) -> None:
@@ -143,6 +144,7 @@ WRONG_FIELDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.input(93, 97, 98, 99, 104, 105, 107, 108, 117)
 @pytest.mark.parametrize("fields", WRONG_FIELDS.values(), ids=WRONG_FIELDS)
 def test_wrong_fields(repository: Repository, fields: dict[str, Any]) -> None:
     """A manifest of a known type says what the image-spec says that it says."""
@@ -160,6 +162,7 @@ WRONG_INDEXES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.input(97, 98, 99, 104)
 @pytest.mark.parametrize("fields", WRONG_INDEXES.values(), ids=WRONG_INDEXES)
 def test_wrong_indexes(repository: Repository, fields: dict[str, Any]) -> None:
     """So does an index."""
@@ -180,6 +183,7 @@ CONTENT_TYPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(96)
 @pytest.mark.parametrize(("media_type", "fields"), CONTENT_TYPES)
 def test_wrong_content_types(repository: Repository, media_type: str, fields: dict[str, str]) -> None:
     """What a browser would run, what is no media type and what the manifest contradicts is refused."""
@@ -187,6 +191,7 @@ def test_wrong_content_types(repository: Repository, media_type: str, fields: di
     assert (reply.status, reply.code) == (400, "MANIFEST_INVALID")
 
 
+@pytest.mark.input(97)
 @pytest.mark.parametrize("media_type", [f"{DOCKER_SCHEMA_1}+json", f"{DOCKER_SCHEMA_1}+prettyjws"])
 def test_schema_1(repository: Repository, media_type: str) -> None:
     """Docker's schema 1 is refused under its names and under others."""
@@ -205,6 +210,7 @@ def test_another_digest(repository: Repository) -> None:
     assert repository.status(f"manifests/{digest_of(content)}") == 404
 
 
+@pytest.mark.input(116)
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("size", [MOST_BYTES + 1, 2 * MOST_BYTES + 7])
 def test_a_manifest_that_is_too_large(repository: Repository, size: int, is_chunked: bool) -> None:
@@ -225,6 +231,7 @@ def missing(repository: Repository, content: bytes) -> list[str]:
     return [error["detail"]["digest"] for error in reply.errors]
 
 
+@pytest.mark.input(101)
 def test_absent_content(repository: Repository) -> None:
     """Every absent config, layer and child is named, once."""
     one, two, three = fresh_blob(), fresh_blob(), fresh_blob()
@@ -239,6 +246,7 @@ def test_absent_content(repository: Repository) -> None:
     assert missing(repository, artifact) == [digest_of(one)]
 
 
+@pytest.mark.input(102)
 def test_content_of_another_repository(repository: Repository) -> None:
     """What only another repository has is absent here: nothing is linked in silence."""
     elsewhere = Repository(repository.server)
@@ -247,6 +255,7 @@ def test_content_of_another_repository(repository: Repository) -> None:
     assert missing(repository, index([child])) == [digest_of(child)]
 
 
+@pytest.mark.input(103)
 def test_a_manifest_where_a_blob_is_needed(repository: Repository) -> None:
     """A layer is a blob; a manifest of that digest is none."""
     elsewhere = Repository(repository.server)
@@ -257,6 +266,7 @@ def test_a_manifest_where_a_blob_is_needed(repository: Repository) -> None:
     assert (reply.status, reply.code) == (404, "MANIFEST_BLOB_UNKNOWN")
 
 
+@pytest.mark.input(115)
 def test_the_type_of_a_stored_manifest_does_not_change(repository: Repository) -> None:
     """The first type wins: nobody can make others see the same bytes as something else."""
     elsewhere = Repository(repository.server)

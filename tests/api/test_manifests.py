@@ -154,6 +154,7 @@ TYPES = [
 ]
 
 
+@pytest.mark.input(103, 107, 111)
 @pytest.mark.parametrize(("make", "media_type"), TYPES, ids=[make.__name__ for make, _ in TYPES])
 def test_types(repository: Repository, make: Any, media_type: str) -> None:
     """Every type of manifest is stored and given back byte by byte, by tag and by digest, as what it is."""
@@ -175,6 +176,7 @@ UNKNOWN_TYPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(96)
 @pytest.mark.parametrize("media_type", UNKNOWN_TYPES)
 def test_unknown_types(repository: Repository, media_type: str) -> None:
     """Any media type may be a manifest's, with any strict JSON object."""
@@ -184,6 +186,7 @@ def test_unknown_types(repository: Repository, media_type: str) -> None:
     assert (pulled.body, pulled["Content-Type"]) == (content, media_type)
 
 
+@pytest.mark.input(96, 104)
 def test_the_content_type_of_a_push(repository: Repository) -> None:
     """Parameters are ignored; without a Content-Type the manifest's own mediaType counts."""
     content = image(repository.push_blob())
@@ -218,6 +221,7 @@ def test_a_tag_moves(repository: Repository) -> None:
     assert repository.call("GET", "manifests/v1").body == first
 
 
+@pytest.mark.input(113)
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_tag_parameters(repository: Repository, algorithm: str) -> None:
     """end-7b: a manifest and its tags in one request; the tags answer with the digest it was pushed under."""
@@ -245,6 +249,7 @@ def test_no_tag_parameters(repository: Repository) -> None:
     assert "OCI-Tag" not in repository.put("v1", image(repository.push_blob()))
 
 
+@pytest.mark.input(113)
 @pytest.mark.parametrize("count", [10, 100])
 def test_many_tags(repository: Repository, count: int) -> None:
     """The specification asks for ten tags at once; a hundred work, of any length."""
@@ -255,6 +260,7 @@ def test_many_tags(repository: Repository, count: int) -> None:
     assert repository.tags() == tags
 
 
+@pytest.mark.input(113)
 def test_too_many_tags(repository: Repository) -> None:
     """More are 414, as the specification says, and none is set."""
     content = image(repository.push_blob())
@@ -263,6 +269,7 @@ def test_too_many_tags(repository: Repository) -> None:
     assert repository.tags() == []
 
 
+@pytest.mark.input(113)
 @pytest.mark.parametrize(
     ("tag", "code"), [("-x", "MANIFEST_INVALID"), (ABSENT, "DIGEST_INVALID"), ("", "MANIFEST_INVALID")]
 )
@@ -284,6 +291,7 @@ def test_a_manifest_of_almost_four_mebibytes(repository: Repository) -> None:
     assert repository.call("HEAD", "manifests/v1")["Content-Length"] == str(len(content))
 
 
+@pytest.mark.input(43)
 def test_one_content_under_two_digests(repository: Repository) -> None:
     """A manifest is found under the digests that it was pushed under."""
     content = image(repository.push_blob())
@@ -291,3 +299,16 @@ def test_one_content_under_two_digests(repository: Repository) -> None:
     assert repository.status(f"manifests/{digest_of(content, 'sha512')}") == 404
     repository.push_manifest(content, digest_of(content, "sha512"))
     assert repository.call("HEAD", "manifests/v1")["Docker-Content-Digest"] == digest_of(content)
+
+
+CONFIGS = [b"", b"no JSON", b"[" * 100_000, b'{"rootfs": ' * 1_000, b"\xff" * 500_000, b'{"a": NaN, "a": 1}']
+
+
+@pytest.mark.input(119)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: repr(config[:9]))
+def test_a_config_is_never_read(repository: Repository, config: bytes) -> None:
+    """A config is a blob like any other, whatever the manifest says of it."""
+    repository.push_blob(config)
+    content = image(config, [config])
+    repository.push_manifest(content, "v1")
+    assert repository.call("GET", "manifests/v1").body == content

@@ -52,6 +52,7 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.input(83, 84)
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_mount(repository: Repository, source: Repository, spelling: str, algorithm: str) -> None:
@@ -74,6 +75,7 @@ def test_mount_with_and_without_the_slash(repository: Repository, source: Reposi
     assert_mounted(repository, reply, content)
 
 
+@pytest.mark.input(84)
 def test_mount_what_is_there(repository: Repository) -> None:
     """From the repository itself, or again: 201."""
     content = repository.push_blob()
@@ -94,6 +96,7 @@ def test_a_mounted_blob_stays(repository: Repository, source: Repository) -> Non
     assert source.call("GET", path).body == content
 
 
+@pytest.mark.input(83)
 @pytest.mark.parametrize("origin", ["", "&from=no/such", "&from={source}"])
 def test_nothing_to_mount(repository: Repository, source: Repository, origin: str) -> None:
     """A blob that is nowhere, or not in `from`: 202, and the blob can be uploaded."""
@@ -119,6 +122,7 @@ def test_what_is_deleted_cannot_be_mounted(repository: Repository, source: Repos
     assert repository.status("tags/list") == 404
 
 
+@pytest.mark.input(87)
 def test_what_is_not_finished_cannot_be_mounted(repository: Repository, source: Repository) -> None:
     """An upload session is no blob."""
     content = fresh_blob()
@@ -127,6 +131,7 @@ def test_what_is_not_finished_cannot_be_mounted(repository: Repository, source: 
     assert mount(repository, f"mount={digest_of(content)}&from={source.name}").status == 202
 
 
+@pytest.mark.input(86)
 def test_a_manifest_is_no_blob_to_mount(repository: Repository, source: Repository) -> None:
     """A manifest's digest is not found."""
     digest = digest_of(source.push_image("v1"))
@@ -134,6 +139,7 @@ def test_a_manifest_is_no_blob_to_mount(repository: Repository, source: Reposito
     assert repository.status(f"blobs/{digest}") == 404
 
 
+@pytest.mark.input(85)
 @pytest.mark.parametrize("query", ["mount=", "mount", "mount=nonsense", f"mount={ABSENT}&mount={ABSENT[:-1]}1"])
 def test_no_digest_to_mount(repository: Repository, query: str) -> None:
     """A mount names one digest."""
@@ -141,6 +147,7 @@ def test_no_digest_to_mount(repository: Repository, query: str) -> None:
     assert (reply.status, reply.code) == (400, "DIGEST_INVALID")
 
 
+@pytest.mark.input(84)
 @pytest.mark.parametrize("name", ["A/B", "%00", "a//b", "../x", "", "a" * 300])
 def test_no_name_to_mount_from(repository: Repository, name: str) -> None:
     """`from` is a repository's name."""

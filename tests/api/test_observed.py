@@ -105,6 +105,7 @@ def test_the_line_of_a_client_that_vanishes(repository: Repository, logged: list
     assert (line["status"], line["sent"]) == (499, 0)
 
 
+@pytest.mark.input(12)
 @pytest.mark.parametrize(
     ("proxies", "header", "client"),
     [

@@ -31,6 +31,7 @@ def assert_condition_failed(reply: Reply) -> None:
     assert (reply.status, reply.code) == (412, "DENIED")
 
 
+@pytest.mark.input(24)
 def test_put_if_match(repository: Repository, current: bytes) -> None:
     """A tag moves only from what the client has read."""
     update = image(repository.push_blob())
@@ -45,6 +46,7 @@ def test_put_if_match(repository: Repository, current: bytes) -> None:
     assert put(repository, "v1", current, "If-Match", "*").status == 201
 
 
+@pytest.mark.input(24)
 def test_put_if_none_match(repository: Repository, current: bytes) -> None:
     """A tag is made only where there is none."""
     update = image(repository.push_blob())
@@ -92,6 +94,7 @@ def test_delete_if_match(repository: Repository, current: bytes) -> None:
     assert repository.status(f"manifests/{digest_of(current)}") == 404
 
 
+@pytest.mark.input(24)
 @pytest.mark.parametrize(
     "value", ["", "nonsense", '"unclosed', "W/", '""', ",,,", '"a" "b"', "x" * 60_000, '"a",' * 10_000]
 )

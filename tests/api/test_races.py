@@ -62,6 +62,7 @@ def test_one_push_overtakes_the_other(gated: Repository, gate: Gate) -> None:
     assert gated.call("GET", f"blobs/{digest_of(content)}").body == content
 
 
+@pytest.mark.input(69)
 @only_on("files", "a named moment of its own commit")
 def test_two_writers_on_one_session(gated: Repository, gate: Gate) -> None:
     """While A writes, B is told 416 and where the session stands; A's bytes are what is stored."""
@@ -80,6 +81,7 @@ def test_two_writers_on_one_session(gated: Repository, gate: Gate) -> None:
     assert gated.call("GET", f"blobs/{digest_of(mine)}").body == mine
 
 
+@pytest.mark.input(69)
 def test_many_writers_on_one_session(repository: Repository) -> None:
     """Eight send a first chunk: one is accepted, and the session has its bytes and no others."""
     server, location = repository.server, repository.start()
@@ -91,6 +93,7 @@ def test_many_writers_on_one_session(repository: Repository) -> None:
     assert server.call("PUT", f"{location}?digest={digest_of(winner)}").status == 201
 
 
+@pytest.mark.input(69)
 @only_on("files", "a named moment of its own commit")
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_closing_while_a_chunk_comes(gated: Repository, gate: Gate, method: str) -> None:
@@ -109,6 +112,7 @@ def test_closing_while_a_chunk_comes(gated: Repository, gate: Gate, method: str)
     assert gated.call("GET", f"blobs/{digest_of(content)}").body == content
 
 
+@pytest.mark.input(69)
 @only_on("files", "a named moment of its own commit")
 @pytest.mark.parametrize("point", ["commit.synced", "commit.renamed"])
 def test_a_chunk_while_the_session_closes(gated: Repository, gate: Gate, point: str) -> None:
@@ -130,6 +134,7 @@ def test_a_chunk_while_the_session_closes(gated: Repository, gate: Gate, point: 
     assert gated.server.uploads_left() == []
 
 
+@pytest.mark.input(69)
 def test_put_many_times_at_once(repository: Repository) -> None:
     """One PUT closes the session; the others hear 416 while it does and 201 afterwards, never anything else."""
     server, content, location = repository.server, fresh_blob(50_000), repository.start()
@@ -182,6 +187,7 @@ def test_a_tag_is_read_while_it_moves_all_the_time(repository: Repository) -> No
         assert all(reader.result() for reader in readers)
 
 
+@pytest.mark.input(120)
 def test_one_tag_for_many(repository: Repository) -> None:
     """Eight move one tag at once: all 201, and it points to one of theirs."""
     contents = [image(repository.push_blob()) for _ in range(8)]

@@ -51,6 +51,7 @@ SINGLE = [
 ]
 
 
+@pytest.mark.input(50)
 @pytest.mark.parametrize(("value", "first", "last"), SINGLE)
 def test_one_range(server: RunningServer, path: str, value: str, first: int, last: int) -> None:
     """One satisfiable range is 206 with exactly its bytes."""
@@ -62,6 +63,7 @@ def test_one_range(server: RunningServer, path: str, value: str, first: int, las
     assert reply["Docker-Content-Digest"] == path.rpartition("/")[2]
 
 
+@pytest.mark.input(48)
 @pytest.mark.parametrize(
     "value", ["bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=2048-2048", "bytes=-0", "bytes=9-8,5000-"]
 )
@@ -86,6 +88,7 @@ WHOLE = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(49, 51)
 @pytest.mark.parametrize("value", WHOLE, ids=lambda value: value[:30])
 def test_ranges_that_are_ignored(server: RunningServer, path: str, value: str) -> None:
     """What is not understood, overlaps or is more than sixteen ranges gets the whole blob."""
@@ -104,6 +107,7 @@ SEVERAL = [
 ]
 
 
+@pytest.mark.input(51)
 @pytest.mark.parametrize("value", SEVERAL, ids=lambda value: value[:30])
 def test_several_ranges(server: RunningServer, path: str, value: str) -> None:
     """Two to sixteen ranges are 206 multipart/byteranges, in the order asked."""
@@ -140,6 +144,7 @@ def _bytes_after(body: bytes, content_range: str) -> bytes:
     return body[begin : begin + size]
 
 
+@pytest.mark.input(53)
 def test_if_range(server: RunningServer, path: str) -> None:
     """A download is resumed while the blob is the same; any other validator gets the whole."""
     digest = path.rpartition("/")[2]
@@ -148,6 +153,7 @@ def test_if_range(server: RunningServer, path: str) -> None:
         assert ask(server, path, "bytes=1-2", ("If-Range", other)).status == 200
 
 
+@pytest.mark.input(54)
 def test_a_range_of_what_is_not_asked_for(server: RunningServer, path: str) -> None:
     """HEAD, 304 and 404 do not look at Range."""
     digest = path.rpartition("/")[2]

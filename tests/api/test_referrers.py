@@ -63,6 +63,7 @@ def read(reply: Reply) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.input(134)
 def test_nothing_refers(repository: Repository, subject: bytes) -> None:
     """An empty index: for a manifest, for what is unknown, and in a repository that does not exist."""
     assert referrers(repository, subject) == []
@@ -99,6 +100,7 @@ def test_indexes_and_artifacts_refer(repository: Repository, subject: bytes) -> 
     assert referrers(repository, subject) == sorted(expected, key=lambda one: str(one["digest"]))
 
 
+@pytest.mark.input(108)
 def test_a_subject_that_comes_later(repository: Repository) -> None:
     """A subject need not be there; who refers to it is listed all the same, and can be pulled."""
     subject = image(repository.push_blob())
@@ -109,6 +111,7 @@ def test_a_subject_that_comes_later(repository: Repository) -> None:
     assert [one["digest"] for one in referrers(repository, subject)] == [digest_of(content)]
 
 
+@pytest.mark.input(108)
 def test_subjects_of_other_kinds(repository: Repository) -> None:
     """A subject may be a blob or of the other algorithm; nothing without a subject answers OCI-Subject."""
     blob = repository.push_blob()
@@ -120,6 +123,7 @@ def test_subjects_of_other_kinds(repository: Repository) -> None:
     assert "OCI-Subject" not in repository.put("v2", image(blob))
 
 
+@pytest.mark.input(108)
 def test_a_chain_of_subjects(repository: Repository, subject: bytes) -> None:
     """A referrer is listed at its own subject, not at that one's."""
     signature = refer(repository, subject)
@@ -150,6 +154,7 @@ def test_filter_by_the_type_of_the_config(repository: Repository, subject: bytes
     ]
 
 
+@pytest.mark.input(134)
 @pytest.mark.parametrize("value", ["no/such", "", "%00", "%ff", "'--", "a" * 10_000, "%25"])
 def test_filters_that_nothing_passes(repository: Repository, subject: bytes, value: str) -> None:
     """A filter is a plain text."""
@@ -178,6 +183,7 @@ def test_pages(repository: Repository, subject: bytes, limit: int, artifact_type
     assert found == sorted(pushed if artifact_type else pushed + also)
 
 
+@pytest.mark.input(117, 135)
 def test_pages_of_large_annotations(repository: Repository, subject: bytes) -> None:
     """A page ends at about 1 MiB of annotations, so that nobody can make an answer huge; what is larger comes alone."""
     sizes = [400_000, 400_000, 400_000, 400_000, 3_000_000]
@@ -194,6 +200,7 @@ def test_pages_of_large_annotations(repository: Repository, subject: bytes) -> N
     assert found == sorted(pushed)
 
 
+@pytest.mark.input(134)
 @pytest.mark.parametrize("last", ["nonsense", "sha256:", "%00", f"{ABSENT}x"])
 def test_a_forged_page(repository: Repository, subject: bytes, last: str) -> None:
     """A page begins after a digest."""

@@ -101,6 +101,7 @@ def test_blobs_are_held_as_long_as_they_are_promised(sparse: Repository) -> None
     assert delete(sparse, "blobs", layer).status == 202
 
 
+@pytest.mark.input(57)
 @pytest.mark.parametrize("mode", ["accept"])
 def test_accept_lets_everything_go(sparse: Repository) -> None:
     """`accept` promises nothing: blobs and children are deleted although manifests name them."""

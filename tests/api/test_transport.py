@@ -23,6 +23,14 @@ def exchange(server: RunningServer, sent: bytes) -> Reply:
         return connection.read(sent.split(b" ")[0].decode("latin-1"))
 
 
+def assert_refused(server: WatchedServer, sent: bytes) -> None:
+    """400, the end of the connection, and nothing stored."""
+    with server.refusing(), server.connect() as connection:
+        connection.write(sent)
+        assert connection.read("PATCH").status == 400
+        assert connection.read_to_end() == b""
+
+
 NO_HTTP = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -38,13 +46,16 @@ NO_HTTP = {
     "NUL in a header": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n",
     "a space before the colon": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"Content-Length : 3\r\n\r\n",
     "a header without a colon": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"nonsense\r\n\r\n",
+    "HTTP/0.9": b"GET /v2/\r\n\r\n",
+    "HTTP/9": b"GET /v2/ HTTP/9.9\r\n" + HOST + b"\r\n",
 }
 
 
+@pytest.mark.input(9, 17, 21)
 @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)
-def test_what_is_no_http(server: RunningServer, sent: bytes) -> None:
+def test_what_is_no_http(server: WatchedServer, sent: bytes) -> None:
     """400 and the end of the connection; the next client is served."""
-    with server.connect() as connection:
+    with server.refusing(), server.connect() as connection:
         connection.write(sent)
         received = connection.read_to_end()
     assert received.startswith(b"HTTP/1.1 400 ")
@@ -61,10 +72,12 @@ TARGETS = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(2, 3, 5, 7, 8)
 @pytest.mark.parametrize(("line", "statuses"), TARGETS, ids=[line[:40].decode() for line, _ in TARGETS])
-def test_strange_targets(server: RunningServer, line: bytes, statuses: set[int]) -> None:
+def test_strange_targets(server: WatchedServer, line: bytes, statuses: set[int]) -> None:
     """A target that is no endpoint is 404 or 400 in the specification's words, and never a redirect."""
-    reply = exchange(server, line + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    with server.refusing():
+        reply = exchange(server, line + b" HTTP/1.1\r\n" + HOST + b"\r\n")
     keep_laws("GET", reply)
     assert reply.status in statuses
     assert "Location" not in reply
@@ -80,13 +93,14 @@ LENGTHS = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(13, 14)
 @pytest.mark.parametrize("length", LENGTHS, ids=[length.decode() for length in LENGTHS])
-def test_lengths_that_readers_disagree_about(repository: Repository, length: bytes) -> None:
+def test_lengths_that_readers_disagree_about(server: WatchedServer, repository: Repository, length: bytes) -> None:
     """What could be read as two requests, or in a coding that we do not undo, is refused; the chunk is not stored."""
     location = repository.start()
     sent = f"PATCH {location} HTTP/1.1\r\n".encode() + HOST + length + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-    assert exchange(repository.server, sent).status == 400
-    assert repository.server.call("GET", location)["Range"] == "0-0"
+    assert_refused(server, sent)
+    assert server.call("GET", location)["Range"] == "0-0"
 
 
 CHUNKS = [
@@ -100,15 +114,17 @@ CHUNKS = [
 ]
 
 
+@pytest.mark.input(15)
 @pytest.mark.parametrize("chunk", CHUNKS)
-def test_chunks_that_cannot_be_read(repository: Repository, chunk: bytes) -> None:
+def test_chunks_that_cannot_be_read(server: WatchedServer, repository: Repository, chunk: bytes) -> None:
     """A broken chunk ends the connection with 400, and what came before it in the request is not stored."""
     location = repository.start()
     sent = f"PATCH {location} HTTP/1.1\r\n".encode() + HOST + b"Transfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n" + chunk
-    assert exchange(repository.server, sent + b"0\r\n\r\n").status == 400
-    assert repository.server.call("GET", location)["Range"] == "0-0"
+    assert_refused(server, sent + b"0\r\n\r\n")
+    assert server.call("GET", location)["Range"] == "0-0"
 
 
+@pytest.mark.input(15)
 def test_chunks_that_can(repository: Repository) -> None:
     """Extensions and trailers are ignored; many small chunks are one body."""
     location = repository.start()
@@ -118,6 +134,7 @@ def test_chunks_that_can(repository: Repository) -> None:
     assert repository.server.call("GET", location)["Range"] == "0-5002"
 
 
+@pytest.mark.input(19)
 def test_two_requests_that_disguise_as_one(server: RunningServer) -> None:
     """A body is never read as the next request."""
     smuggled = b"GET /v2/_catalog HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -129,6 +146,7 @@ def test_two_requests_that_disguise_as_one(server: RunningServer) -> None:
     assert b"repositories" not in received
 
 
+@pytest.mark.input(20)
 def test_pipelining(repository: Repository) -> None:
     """A hundred requests in one packet get their hundred answers, in order."""
     tags = [f"t{number}" for number in range(99)]
@@ -174,6 +192,7 @@ def test_a_kept_connection(repository: Repository) -> None:
             assert reply.status == status
 
 
+@pytest.mark.input(18)
 def test_expect_continue(repository: Repository) -> None:
     """Who asks first is told to go on when the body is wanted, and is refused without it when not."""
     content = fresh_blob()
@@ -190,6 +209,19 @@ def test_expect_continue(repository: Repository) -> None:
         assert status == 202 or reply["Connection"] == "close"
 
 
+@pytest.mark.input(18)
+@pytest.mark.parametrize("expectation", ["200-ok", "100-continue, 200-ok", "", "100-continue;q=1"])
+def test_an_expectation_that_cannot_be_met(repository: Repository, expectation: str) -> None:
+    """417 before the body, which nobody waits for."""
+    call = Call("PATCH", repository.start(), [("Expect", expectation), ("Content-Length", "100")])
+    with repository.server.connect() as connection:
+        connection.write(head(call, repository.server.port))
+        reply = connection.read("PATCH")
+    keep_laws("PATCH", reply)
+    assert (reply.status, reply.code, reply["Connection"]) == (417, "UNSUPPORTED", "close")
+
+
+@pytest.mark.input(19)
 def test_a_large_body_that_nobody_wants(server: RunningServer) -> None:
     """A short one is read and forgotten; a long one ends the connection, after the client has got its answer."""
     size = 64 << 20

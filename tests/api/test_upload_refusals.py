@@ -35,6 +35,7 @@ def assert_stands(repository: Repository, location: str, offset: int) -> None:
 OUT_OF_ORDER = [(2048, 3067), (1025, 2000), (0, 1024), (1023, 2000), (0, 3067)]
 
 
+@pytest.mark.input(62, 71)
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 @pytest.mark.parametrize(("begin", "end"), OUT_OF_ORDER)
 def test_chunks_out_of_order(repository: Repository, location: str, method: str, begin: int, end: int) -> None:
@@ -47,6 +48,7 @@ def test_chunks_out_of_order(repository: Repository, location: str, method: str,
     assert_stands(repository, location, 1024)
 
 
+@pytest.mark.input(62)
 def test_a_first_chunk_that_is_not_the_first(repository: Repository) -> None:
     """On an empty session nothing but byte 0 begins."""
     location = repository.start()
@@ -60,6 +62,7 @@ BAD_RANGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(63)
 @pytest.mark.parametrize("value", BAD_RANGES)
 def test_a_content_range_that_is_none(repository: Repository, location: str, value: str) -> None:
     """What is no range is 400, never a guess."""
@@ -68,6 +71,7 @@ def test_a_content_range_that_is_none(repository: Repository, location: str, val
     assert_stands(repository, location, 1024)
 
 
+@pytest.mark.input(63)
 def test_two_content_ranges(repository: Repository, location: str) -> None:
     """Two headers could mean two things."""
     headers = [("Content-Range", "1024-1028"), ("Content-Range", "1024-1028")]
@@ -105,6 +109,7 @@ def test_put_of_another_digest(repository: Repository, sent: bytes, rest: bytes,
     assert repository.server.uploads_left() == before
 
 
+@pytest.mark.input(60)
 def test_post_of_another_digest(repository: Repository) -> None:
     """end-4b with other content is 400, stores nothing and makes no repository."""
     files, uploads = repository.server.keys_stored(), repository.server.uploads_left()
@@ -119,6 +124,7 @@ def test_post_of_another_digest(repository: Repository) -> None:
 QUERIES = ["", "?digest=", "?digest", "?digest=nonsense", f"?digest={ABSENT}&digest={digest_of(CONTENT)}"]
 
 
+@pytest.mark.input(44)
 @pytest.mark.parametrize("query", QUERIES)
 def test_put_without_a_digest(repository: Repository, location: str, query: str) -> None:
     """A closing PUT names one digest; one that does not leaves the session as it is."""
@@ -127,6 +133,7 @@ def test_put_without_a_digest(repository: Repository, location: str, query: str)
     assert_stands(repository, location, 1024)
 
 
+@pytest.mark.input(44)
 @pytest.mark.parametrize("query", [f"mount={ABSENT}&digest={ABSENT}", f"digest={ABSENT}&mount=", "digest=&mount="])
 def test_a_mount_that_brings_a_blob(repository: Repository, query: str) -> None:
     """A POST either mounts or brings a blob."""
@@ -134,6 +141,7 @@ def test_a_mount_that_brings_a_blob(repository: Repository, query: str) -> None:
     assert (reply.status, reply.code) == (400, "UNSUPPORTED")
 
 
+@pytest.mark.input(77)
 def test_a_session_belongs_to_its_repository(repository: Repository, location: str) -> None:
     """A session's id opens nothing in another repository."""
     elsewhere = Repository(repository.server)
@@ -149,6 +157,7 @@ def test_a_session_belongs_to_its_repository(repository: Repository, location: s
 SESSIONS = ["x", "..", "%2e%2e", "a" * 4_000, "-", "%F0%9F%90%B3", "'--", "0" * 32, ""]
 
 
+@pytest.mark.input(77)
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session[:20])
 def test_sessions_that_never_were(repository: Repository, session: str) -> None:
     """An invented session is 404, or no path at all."""
@@ -158,6 +167,7 @@ def test_sessions_that_never_were(repository: Repository, session: str) -> None:
     assert repository.status("tags/list") == 404
 
 
+@pytest.mark.input(59)
 def test_a_post_with_a_body_but_no_digest(repository: Repository) -> None:
     """The body is nobody's: it is forgotten, and the session begins empty."""
     reply = repository.call("POST", "blobs/uploads/", body=b"content")

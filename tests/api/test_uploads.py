@@ -40,6 +40,7 @@ def assert_session(reply: Reply, status: int, location: str, offset: int) -> Non
     assert reply.body == b""
 
 
+@pytest.mark.input(72)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("size", SIZES)
 def test_post_with_the_blob(repository: Repository, size: int, algorithm: str) -> None:
@@ -51,6 +52,7 @@ def test_post_with_the_blob(repository: Repository, size: int, algorithm: str) -
     assert_stored(repository, reply, content, digest)
 
 
+@pytest.mark.input(72)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("size", SIZES)
 def test_post_then_put(repository: Repository, size: int, algorithm: str) -> None:
@@ -69,6 +71,7 @@ def test_the_first_post(repository: Repository, path: str, media_type: str) -> N
     assert "OCI-Chunk-Min-Length" not in reply
 
 
+@pytest.mark.input(61)
 @pytest.mark.parametrize("closing", ALGORITHMS)
 @pytest.mark.parametrize("announced", ALGORITHMS)
 def test_digest_algorithm(repository: Repository, announced: str, closing: str) -> None:
@@ -79,6 +82,7 @@ def test_digest_algorithm(repository: Repository, announced: str, closing: str) 
     finish(repository, location, content, rest=content[600:], algorithm=closing)
 
 
+@pytest.mark.input(61)
 @pytest.mark.parametrize("algorithm", ["md5", "sha384", "SHA256", "", "sha256%00"])
 def test_an_unknown_digest_algorithm(repository: Repository, algorithm: str) -> None:
     """Only registered algorithms open a session."""
@@ -86,6 +90,7 @@ def test_an_unknown_digest_algorithm(repository: Repository, algorithm: str) -> 
     assert (reply.status, reply.code) == (400, "DIGEST_INVALID")
 
 
+@pytest.mark.input(63)
 @pytest.mark.parametrize("form", ["{0}-{1}", "bytes {0}-{1}/{2}", "bytes {0}-{1}/*", "bytes={0}-{1}"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_chunks(repository: Repository, form: str, algorithm: str) -> None:
@@ -112,6 +117,7 @@ def test_the_last_chunk_in_the_put(repository: Repository) -> None:
     assert_stored(repository, reply, content, digest_of(content))
 
 
+@pytest.mark.input(65)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_stream(repository: Repository, algorithm: str) -> None:
     """end-5 in chunked transfer coding, without any length, as docker sends it."""
@@ -132,6 +138,7 @@ def test_a_stream_in_the_put(repository: Repository) -> None:
     assert_stored(repository, reply, content, digest_of(content))
 
 
+@pytest.mark.input(65)
 def test_streams_without_content_range_are_appended(repository: Repository) -> None:
     """Without Content-Range a chunk goes where the session stands."""
     content = fresh_blob(3000)
@@ -141,6 +148,7 @@ def test_streams_without_content_range_are_appended(repository: Repository) -> N
     finish(repository, location, content)
 
 
+@pytest.mark.input(66)
 def test_an_empty_patch(repository: Repository) -> None:
     """An empty chunk changes nothing, and says `0-0` while the session is empty."""
     location = repository.start()
@@ -159,6 +167,7 @@ def test_an_empty_put_with_a_stray_content_range(repository: Repository, stray: 
     assert repository.server.call("PUT", path, ("Content-Range", stray)).status == 201
 
 
+@pytest.mark.input(75)
 def test_status_of_a_new_session(repository: Repository) -> None:
     """end-13, also as HEAD."""
     location = repository.start()
@@ -167,6 +176,7 @@ def test_status_of_a_new_session(repository: Repository) -> None:
     assert_session(repository.server.call("GET", f"{location}?digest=whatever"), 204, location, 0)
 
 
+@pytest.mark.input(75)
 def test_cancel(repository: Repository) -> None:
     """end-14: the session and its bytes go at once."""
     location = repository.start()
@@ -186,6 +196,7 @@ def test_cancel_before_any_byte(repository: Repository) -> None:
     assert repository.status("tags/list") == 404
 
 
+@pytest.mark.input(74)
 @pytest.mark.parametrize("with_body", [False, True])
 def test_a_repeated_put(repository: Repository, with_body: bool) -> None:
     """Who lost the 201 asks again, and hears it again."""
@@ -199,6 +210,7 @@ def test_a_repeated_put(repository: Repository, with_body: bool) -> None:
         assert_stored(repository, reply, content, digest_of(content))
 
 
+@pytest.mark.input(74)
 def test_a_put_for_a_session_that_never_was(repository: Repository) -> None:
     """Without the blob there is no 201 to repeat."""
     content = repository.push_blob()
@@ -210,6 +222,7 @@ def test_a_put_for_a_session_that_never_was(repository: Repository) -> None:
     assert (reply.status, reply.code) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
+@pytest.mark.input(73)
 def test_the_same_blob_again(repository: Repository) -> None:
     """A blob that is there is pushed again: 201, one file, no upload left."""
     content = repository.push_blob()
@@ -223,6 +236,7 @@ def test_the_same_blob_again(repository: Repository) -> None:
     assert repository.server.uploads_left() == uploads
 
 
+@pytest.mark.input(43)
 def test_both_digests_of_a_blob(repository: Repository) -> None:
     """The same bytes under both algorithms are two blobs; neither digest finds what was not pushed under it."""
     content = repository.push_blob()
@@ -240,3 +254,32 @@ def test_query_parameters_as_clients_write_them(repository: Repository) -> None:
         assert repository.call("POST", f"blobs/uploads/?digest={query}", body=content).status == 201
     location = repository.start()
     assert repository.server.call("PUT", f"{location}?_state=x&digest={digest}", body=content).status == 201
+
+
+CHUNK_TYPES = ["application/json", "text/html", "", "multipart/form-data; boundary=x", "*/*", "a" * 1_000]
+
+
+@pytest.mark.input(67)
+@pytest.mark.parametrize("media_type", CHUNK_TYPES, ids=lambda one: one[:20])
+def test_the_content_type_of_a_chunk(repository: Repository, media_type: str) -> None:
+    """What it says of itself is not looked at: a chunk is bytes."""
+    content = b'{"n": ' + fresh_blob(500).hex().encode()
+    location = repository.start()
+    header = ("Content-Type", media_type)
+    assert repository.server.call("PATCH", location, header, body=content[:300]).status == 202
+    path = f"{location}?digest={digest_of(content)}"
+    assert repository.server.call("PUT", path, header, body=content[300:]).status == 201
+    assert repository.call("GET", f"blobs/{digest_of(content)}").body == content
+
+
+@pytest.mark.input(81)
+def test_chunks_of_one_byte(repository: Repository) -> None:
+    """Small chunks are chunks: the blob is what came, and is stored once."""
+    content = fresh_blob(150)
+    location, before = repository.start(), repository.server.keys_stored()
+    for place in range(len(content)):
+        chunk = content[place : place + 1]
+        reply = repository.server.call("PATCH", location, ("Content-Range", f"{place}-{place}"), body=chunk)
+        assert_session(reply, 202, location, place + 1)
+    finish(repository, location, content)
+    assert len(repository.server.keys_stored()) == len(before) + 1

@@ -33,6 +33,7 @@ class Kill:
             raise Killed
 
 
+@pytest.mark.input(111)
 async def test_r9_every_media_type_holds_its_content(stage: Stage) -> None:
     """R9: whatever type a manifest has, known to anybody or not, what it names stays."""
     for blob in BLOBS:
@@ -117,6 +118,7 @@ async def test_r12_row_that_cannot_be_removed(stage: Stage) -> None:
     await database.write(lambda tx: tx.run("DROP TABLE refusal"))
 
 
+@pytest.mark.input(109)
 async def test_r13_walks_visit_each_manifest_once(stage: Stage) -> None:
     """R13: indexes with a million million paths to the same children come back, and go, in steps of bounded size."""
     await push_image(stage.yard)

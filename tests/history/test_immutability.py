@@ -37,6 +37,7 @@ def put_beside_another(repository: Repository, tag: str, content: bytes) -> Repl
     return repository.put(f"other?tag=another&tag={tag}", content)
 
 
+@pytest.mark.input(114)
 @pytest.mark.parametrize("door", [put_by_tag, put_by_digest, put_beside_another])
 @pytest.mark.parametrize(("words", "tag", "may_move"), CASES)
 def test_a_tag_is_moved_by_a_push(
@@ -68,6 +69,7 @@ def test_a_tag_is_moved_by_a_restore(
     assert repository.call("GET", f"manifests/{tag}").body == (first if may_move else second)
 
 
+@pytest.mark.input(114)
 @pytest.mark.parametrize("words", MODES)
 def test_what_every_mode_allows(repository: Repository, command: Command, words: str) -> None:
     """New tags, the same digest again, deletes by tag and by digest, and a deleted tag that is set anew."""

@@ -157,6 +157,7 @@ def test_annotations() -> None:
     assert parse(image(annotations=None)).annotations == {}
 
 
+@pytest.mark.input(105)
 def test_same_content_counts_once() -> None:
     """A layer named ten thousand times is one reference; config and layer of one digest are two."""
     manifest = parse(image(config=descriptor(B), layers=[descriptor(B)] * 10_000))
@@ -240,6 +241,7 @@ def test_bad_descriptors(bad: Any, place: str) -> None:
     assert parse(unknown, UNKNOWN_TYPE).references == ()
 
 
+@pytest.mark.input(98)
 @pytest.mark.parametrize("version", [0, 1, 3, 2.0, "2", True, None, [2], REMOVED])
 @pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST])
 def test_schema_version(media_type: str, version: Any) -> None:

@@ -90,6 +90,7 @@ def test_good_names(text: str) -> None:
     assert str(RepositoryName.parse(text)) == text
 
 
+@pytest.mark.input(31)
 @pytest.mark.parametrize(
     "text",
     [

@@ -15,6 +15,7 @@ def target(kind: Kind, name: str, reference: str = "") -> Target:
     return Target(kind, RepositoryName(name), reference)
 
 
+@pytest.mark.input(32)
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

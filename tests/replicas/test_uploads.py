@@ -76,6 +76,7 @@ def test_each_request_may_go_to_another_server(cluster: Cluster, pattern: str, f
         assert (answer.status, digest_of(answer.content)) == (200, digest)
 
 
+@pytest.mark.input(77)
 @pytest.mark.fault("F46")
 def test_every_server_knows_where_an_upload_stands(cluster: Cluster) -> None:
     """A status that is asked of another server is of the last acknowledged chunk."""

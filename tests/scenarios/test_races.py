@@ -195,6 +195,7 @@ async def test_session_whose_row_failed_takes_other_content(tmp_path: Path, plac
     registry.close()
 
 
+@pytest.mark.input(36)
 async def test_repository_deleted_under_an_upload(client: Client) -> None:
     """An upload that is running while its repository is deleted is unknown at its end; nothing of it stays."""
     await client.push_blob("a", make_blob("makes the repository"))
