@@ -1,7 +1,10 @@
 """Requests made up by a machine: whatever comes, the answer is no 5xx, and an error is in the specification's words."""
 
+import re
+from collections.abc import Iterator
+
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.api.content import ABSENT, OCI_INDEX, OCI_MANIFEST, Repository, digest_of, image, to_json
@@ -18,19 +21,16 @@ ON_SOCKETS = settings(
 )
 
 
-@pytest.fixture(scope="session")
-def server(watched: WatchedServer) -> WatchedServer:
-    """Each refusal is held against the oracle."""
-    return watched
-
-
 @pytest.fixture(scope="module")
-def fuzzed(server: RunningServer) -> RunningServer:
-    """A server that has what some of the requests ask for."""
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedServer]:
+    """A server that has what some of the requests ask for, and not much else, so that it is quick to look at."""
+    server = WatchedServer(tmp_path_factory.mktemp("fuzzed"))
     repository = Repository(server, NAME)
     repository.push_blob(CONTENT)
     repository.push_manifest(MANIFEST, "v1")
-    return server
+    yield server
+    assert server.count_failures() == 0
+    server.stop()
 
 
 def visible(*more: str) -> st.SearchStrategy[str]:
@@ -65,7 +65,7 @@ VALUES = st.one_of(
 HEADERS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["Accept", "Accept-Encoding", "Authorization", "Content-Range", "Content-Type", "Cookie", "Host",
+            ["Accept", "Accept-Encoding", "Authorization", "Content-Range", "Content-Type", "Cookie", "Expect", "Host",
              "If-Match", "If-None-Match", "If-Range", "Origin", "Range", "Traceparent", "User-Agent",
              "X-Forwarded-For", "Via"]
         ),
@@ -130,6 +130,33 @@ def test_any_session(
             assert (method, reply.code) == ("PUT", "DIGEST_INVALID"), "only a wrong digest ends a session"
             break
         assert status["Range"] == f"0-{max(offset - 1, 0)}"
+
+
+NUMBERS = st.one_of(
+    st.integers(0, 12).map(str), st.sampled_from(["007", "", "-1", "+1", "1_0", "9" * 18, "9" * 40, "\xb2"])
+)
+CONTENT_RANGES = st.one_of(
+    st.builds("{}{}-{}{}".format, st.sampled_from(["", "bytes ", "bytes=", "items "]), NUMBERS, NUMBERS,
+              st.sampled_from(["", "/*", "/9", "/", "/x"])),
+    st.text("bytes=0123456789-/* ,", max_size=12),
+    st.text(st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x7f"), max_size=12),
+)  # fmt: skip
+
+
+@ON_SOCKETS
+@given(CONTENT_RANGES, st.integers(1, 12))
+@example("0-99999999999999999999", 5)
+@example("0--1", 1)
+@example("bytes 0-4/5", 5)
+@example("4-0", 5)
+def test_any_content_range(fuzzed: RunningServer, value: str, size: int) -> None:
+    """A chunk counts only when its Content-Range is one, begins where the session stands, and has its length."""
+    location = Repository(fuzzed, NAME).start()
+    reply = fuzzed.call("PATCH", location, ("Content-Range", value), body=bytes(size))
+    found = re.match(r"(?:bytes[ =])?0*([0-9]+)-0*([0-9]+)(/[0-9*]*)?$", value, re.ASCII)
+    is_whole = found is not None and (int(found[1]), int(found[2])) == (0, size - 1)
+    assert (reply.status == 202) <= is_whole, (value, reply)
+    assert fuzzed.call("DELETE", location).status == 204
 
 
 KEYS = st.one_of(

@@ -113,8 +113,9 @@ class Connection:
         return b"".join(pieces)
 
     def end_writing(self) -> None:
-        """Say that no more comes, and go on listening."""
-        self._socket.shutdown(socket.SHUT_WR)
+        """Say that no more comes, and go on listening, unless the server has ended the connection already."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
         """Vanish like a crashed client: the connection is reset."""

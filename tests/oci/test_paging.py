@@ -3,7 +3,7 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
@@ -71,3 +71,20 @@ def test_link_leads_on(limit: int, last: str, also: dict[str, str]) -> None:
 def test_cut(limit: int, found: list[str], shown: list[str], has_more: bool) -> None:
     """One entry more than the page holds says that another page follows; a page of none never leads on."""
     assert Page(limit, "").cut(found) == (shown, has_more)
+
+
+@given(st.text() | st.text("0123456789", max_size=35) | st.from_regex(r"\A[-+ ]?\d+[.e_]?\d*\Z"))
+@example("\u0663")
+@example("1_0")
+@example("5\n")
+@example("9" * 31)
+def test_any_number_is_read_or_refused(text: str) -> None:
+    """One to thirty ASCII digits are a number of entries, nothing else is."""
+    is_number = 0 < len(text) <= 30 and set(text) <= set("0123456789")
+    try:
+        page = Page.parse(QueryParams([("n", text)]))
+    except PageInvalid:
+        assert not is_number
+    else:
+        assert is_number
+        assert page.limit == min(int(text), MOST_ENTRIES)
