@@ -24,11 +24,18 @@ from tests.api.content import (
     index,
     to_json,
 )
+from tests.api.watching import WatchedServer
 
 HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 HELM_CHART = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 BUILDKIT_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 SIGNATURE = "application/vnd.cncf.notary.signature"
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 def docker_image(repository: Repository) -> dict[str, Any]:

@@ -3,10 +3,17 @@
 import pytest
 
 from tests.api.content import Repository, digest_of, fresh_blob
+from tests.api.watching import WatchedServer
 from tests.api.wire import Reply
 
 ALGORITHMS = ["sha256", "sha512"]
 SIZES = [0, 1, 1000, (1 << 20) + 1]
+
+
+@pytest.fixture(scope="session")
+def server(watched: WatchedServer) -> WatchedServer:
+    """Each refusal is held against the oracle."""
+    return watched
 
 
 def finish(
