@@ -21,7 +21,7 @@ ROWS = {
     3: "NUL in the path: 400 NAME_INVALID",
     5: "doubled slashes and a last one too many: 404 or 400, never a redirect",
     6: "/V2/ is 404; /v2 answers as /v2/, without a redirect",
-    7: "an absolute URL or * in the request line: 400 or 404, 405 for OPTIONS",
+    7: "* in the request line: 404; an absolute URL: its host counts for nothing, its path for all",
     8: "a fragment or a backslash in the path: 400 or 404",
     9: "a path of more than 8 KiB: 414; one that the parser of HTTP does not take: 400",
     11: "two Hosts, none, or what is no host: 400; an unknown one is served, and no URL is made of it",
