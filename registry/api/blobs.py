@@ -115,7 +115,9 @@ class BlobEndpoints:
         """end-10."""
         if not call.permission.may_delete_content:
             raise Denied("your grants include deleting some tags, not what they point to")
-        await self._blobs.delete(call.repository, parse_digest(call.target.reference), call.actor)
+        digest = parse_digest(call.target.reference)
+        await call.forget_body()
+        await self._blobs.delete(call.repository, digest, call.actor)
         return Response(status_code=202)
 
 

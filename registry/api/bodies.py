@@ -9,6 +9,9 @@ from starlette.types import Receive
 
 from registry.errors import BodyStalled, ManifestTooLarge, RegistryError, Unavailable
 
+MOST_FORGOTTEN = 4 << 20  # bytes of a body that nobody asked for
+FORGET_SECONDS = 2
+
 
 async def stream(receive: Receive, idle_seconds: float) -> AsyncIterator[bytes]:
     """Yield the body's pieces. Raises BodyStalled, and ClientDisconnect when the client is gone."""
@@ -52,6 +55,20 @@ class Memory:
             yield b"".join(held)
         finally:
             self._left += size
+
+
+async def forget(receive: Receive, limit: int, seconds: float) -> None:
+    """Read up to `limit` bytes of a body that is of no use, for so many seconds. Raises as `stream` does.
+
+    A request whose body cannot be read to its end is none, and is not carried out.
+    """
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for piece in stream(receive, 2 * seconds):
+                size += len(piece)
+                if size > limit:
+                    return
 
 
 async def drain(receive: Receive, limit: int, seconds: float) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from registry.access.grants import Action, Permission, decide
+from registry.api.bodies import FORGET_SECONDS, MOST_FORGOTTEN, forget
+from registry.api.observe import Record
 from registry.api.target import Target
 from registry.auth import Caller, Recalled
 from registry.identity import Actor
@@ -77,6 +79,16 @@ class Call:
         async for piece in body:
             yield piece
         await self.admit_again()
+
+    async def forget_body(self) -> None:
+        """Before a deed that needs no body: the request may have one, and is whole only with it.
+
+        Who waits for `100 Continue` has sent all there will be. Raises ClientDisconnect, and what admit raises.
+        """
+        record: Record = self.request.scope["entrepot.record"]
+        if not record.has_whole_body and "expect" not in self.request.headers:
+            await forget(self.request.receive, MOST_FORGOTTEN, FORGET_SECONDS)
+            await self.admit_again()
 
     def may_list(self, repository: RepositoryName) -> bool:
         """Whether the caller sees the repository in the catalog."""

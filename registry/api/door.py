@@ -6,15 +6,12 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry.api.bodies import drain
+from registry.api.bodies import FORGET_SECONDS, MOST_FORGOTTEN, drain
 from registry.api.errors import render
 from registry.api.head import HeadLimits
 from registry.api.health import Ending
 from registry.api.observe import Observer, Record
 from registry.errors import RegistryError, Unavailable
-
-_DRAINED = 4 << 20  # bytes of a refused request's body that are read and forgotten
-_DRAIN_SECONDS = 2
 
 
 class Door:
@@ -100,7 +97,7 @@ async def _settle_body(scope: Scope, receive: Receive, headers: MutableHeaders, 
     A client that waits for `100 Continue` must not be told to send what was refused already.
     """
     is_waiting = record.received == 0 and "expect" in Headers(scope=scope)
-    record.has_whole_body = not is_waiting and await drain(receive, _DRAINED, _DRAIN_SECONDS)
+    record.has_whole_body = not is_waiting and await drain(receive, MOST_FORGOTTEN, FORGET_SECONDS)
     if not record.has_whole_body:
         headers["Connection"] = "close"
 

@@ -93,6 +93,7 @@ class ManifestEndpoints:
         """end-9."""
         reference = _writable_reference(call.target.reference)
         conditions = preconditions(call.request)
+        await call.forget_body()
         await self._manifests.delete(call.repository, reference, conditions, call.actor, call.permission)
         return Response(status_code=202)
 

@@ -40,6 +40,7 @@ class UploadEndpoints:
         algorithm = query.get("digest-algorithm", "sha256")
         if algorithm not in ALGORITHMS:
             raise DigestInvalid(f"the digest algorithm must be one of {', '.join(ALGORITHMS)}")
+        await call.forget_body()
         return _session(call, await self._uploads.start(call.repository, algorithm, call.actor), 202)
 
     async def append(self, call: Call) -> Response:
@@ -67,6 +68,7 @@ class UploadEndpoints:
 
     async def cancel(self, call: Call) -> Response:
         """end-14."""
+        await call.forget_body()
         try:
             await self._uploads.cancel(call.repository, call.target.reference, call.actor)
         except ChunkOutOfOrder as error:
@@ -76,6 +78,7 @@ class UploadEndpoints:
     async def _mount(self, call: Call, digest: Digest) -> Response:
         sources = call.request.query_params.getlist("from")
         source = RepositoryName.parse(sources[0]) if sources else None
+        await call.forget_body()
         if await self._blobs.mount(call.repository, digest, source, call.may_pull, call.actor):
             return _created(call, digest)
         return _session(call, await self._uploads.start(call.repository, digest.algorithm, call.actor), 202)

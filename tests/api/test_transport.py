@@ -124,6 +124,31 @@ def test_chunks_that_cannot_be_read(server: WatchedServer, repository: Repositor
     assert server.call("GET", location)["Range"] == "0-0"
 
 
+DEEDS = [
+    "DELETE manifests/v1", "DELETE manifests/{manifest}", "DELETE blobs/{blob}", "DELETE blobs/uploads/{session}",
+    "POST blobs/uploads/", "POST blobs/uploads/?mount={elsewhere}", "POST blobs/uploads/?mount={blob}",
+]  # fmt: skip
+
+
+@pytest.mark.input(15, 19)
+@pytest.mark.parametrize("chunk", [b"-1\r\nx\r\n", b"2\r\nabcd\r\n"])
+@pytest.mark.parametrize("deed", DEEDS)
+def test_deeds_whose_body_cannot_be_read(
+    server: WatchedServer, repository: Repository, deed: str, chunk: bytes
+) -> None:
+    """They are not done, though they need no body: another reader could take it for another request."""
+    names = {
+        "manifest": digest_of(repository.push_image("v1")),
+        "blob": digest_of(repository.push_blob()),
+        "elsewhere": digest_of(Repository(server).push_blob()),
+        "session": repository.start().rpartition("/")[2],
+    }
+    method, _, path = deed.format(**names).partition(" ")
+    line = f"{method} /v2/{repository.name}/{path} HTTP/1.1\r\n".encode()
+    assert_refused(server, line + HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n" + chunk)
+    assert server.call("GET", f"/v2/{repository.name}/blobs/uploads/{names['session']}").status == 204
+
+
 @pytest.mark.input(15)
 def test_chunks_that_can(repository: Repository) -> None:
     """Extensions and trailers are ignored; many small chunks are one body."""
