@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,6 +19,7 @@ from registry.metadata.blobs import StoredBlob
 from registry.metadata.database import Transaction
 from registry.metadata.gate import Moved
 from registry.moving.migration import CannotMigrate, take_back
+from storage.digest import Digest
 from tests import places
 from tests.api.running import RunningServer, running
 from tests.cli.access import done, refused
@@ -232,19 +235,22 @@ class TestPhases:
 
     async def test_what_is_pushed_meanwhile_comes_along(self, source: Registry, target: Registry) -> None:
         """Blobs and rows that come while the blobs are copied are there; a push at the end is refused."""
-        client, late = Client(source), make_blob("late")
+        late = make_blob("late")
+        pushed: list[Digest] = []
         tasks: list[asyncio.Task[Any]] = []
 
         def tell(what: str, _size: int) -> None:
-            if what == "Copying blobs" and not tasks:
-                tasks.append(asyncio.create_task(client.push_blob("demo/late", late)))
+            if what == "Copying blobs" and not pushed:  # by another server, while the migration waits for it
+                with ThreadPoolExecutor(1) as thread:
+                    push = partial(inside, source.config.data, lambda other: Client(other).push_blob("demo/late", late))
+                    pushed.append(thread.submit(push).result())
             if what == "Copying rows":
-                tasks.append(asyncio.create_task(client.push_blob("demo/later", make_blob("later"))))
+                tasks.append(asyncio.create_task(Client(source).push_blob("demo/later", make_blob("later"))))
 
         await migrate(source, target, tell)
-        assert await tasks[0] == late.digest
+        assert pushed == [late.digest]
         with pytest.raises(Moved):
-            await tasks[1]
+            await tasks[0]
         await target.join()
         assert await Client(target).read_blob("demo/late", late) == late.content
         assert await Client(target).check() == []
