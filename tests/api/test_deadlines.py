@@ -73,6 +73,7 @@ def test_connections_without_a_request(impatient: Callable[..., RunningServer]) 
         assert connection.read_to_end() == b""
 
 
+@pytest.mark.input(18, 68)
 @pytest.mark.parametrize("is_announced", [True, False])
 def test_bodies_that_drip(impatient: Callable[..., RunningServer], is_announced: bool) -> None:
     """A body that keeps coming, but too slowly, is cut off with 408, and what came of it is not kept."""
@@ -100,6 +101,7 @@ def test_bodies_that_keep_the_rate(impatient: Callable[..., RunningServer]) -> N
         assert connection.read("PATCH").status == 202
 
 
+@pytest.mark.input(56)
 def test_answers_that_are_not_taken(impatient: Callable[..., RunningServer]) -> None:
     """Who asks for a blob and does not read it is cut off; the log has how much it took."""
     repository = Repository(impatient(body_idle_seconds=SOON))

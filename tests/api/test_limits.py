@@ -27,6 +27,7 @@ TARGETS = [
 ]  # fmt: skip
 
 
+@pytest.mark.input(9)
 @pytest.mark.parametrize(("start", "size", "status"), TARGETS)
 def test_targets(server: RunningServer, start: bytes, size: int, status: int) -> None:
     """The path alone, and the path and the query together."""
@@ -34,6 +35,7 @@ def test_targets(server: RunningServer, start: bytes, size: int, status: int) ->
     assert exchange(server, b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n").status == status
 
 
+@pytest.mark.input(23, 25)
 @pytest.mark.parametrize(("size", "status"), [(HEADERS, 200), (HEADERS + 1, 431), (1 << 20, 431)])
 def test_sizes_of_headers(server: RunningServer, size: int, status: int) -> None:
     """Names and values, of all headers."""
@@ -41,6 +43,7 @@ def test_sizes_of_headers(server: RunningServer, size: int, status: int) -> None
     assert exchange(server, b"GET /v2/ HTTP/1.1\r\n" + HOST + large + b"\r\n").status == status
 
 
+@pytest.mark.input(25)
 @pytest.mark.parametrize(("count", "status"), [(COUNT, 200), (COUNT + 1, 431), (20_000, 431)])
 def test_numbers_of_headers(server: RunningServer, count: int, status: int) -> None:
     """One by one, however short they are."""
@@ -105,6 +108,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.input(18)
 def test_an_unmeetable_expectation(serve: Serve) -> None:
     """417, as RFC 9110 section 10.1.1 has it; in any spelling `100-continue` can be met."""
     server = serve(edge="on")
