@@ -1,9 +1,11 @@
 """RESULTS.md: what each benchmark has measured, in a section of its own that its next run replaces."""
 
+import json
 import os
 import platform
 import re
-import sysconfig
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,25 +18,44 @@ most in brackets); times of another machine are others.
 """
 
 
-def write_section(title: str, command: str, lines: Iterable[str]) -> None:
+_ASK = """import json, platform, sysconfig
+print(json.dumps([platform.python_version(), sysconfig.get_config_var("CONFIG_ARGS")]))
+"""
+# Debian optimises with a profile by rules of its own, which leave no other trace than that it is Debian's.
+_SIGNS_OF_PGO = ("--enable-optimizations", "--with-wheel-pkg-dir=/usr/share/python-wheels")
+
+
+def write_section(title: str, command: str, lines: Iterable[str], python: str = sys.executable) -> None:
     """Put the section into RESULTS.md, in the place of the one with this title, or at the end."""
     text = _FILE.read_text() if _FILE.exists() else _HEAD
-    section = f"## {title}\n\n`{command}` on {describe_machine()}\n\n" + "\n".join(lines) + "\n"
+    section = f"## {title}\n\n`{command}` on {describe_machine(python)}\n\n" + "\n".join(lines) + "\n"
     before, found, rest = text.partition(f"## {title}\n")
     after = re.search(r"^## ", rest, re.MULTILINE)
     kept = rest[after.start() :] if found and after else ""
     _FILE.write_text("\n".join(part for part in (before.rstrip("\n") + "\n", section, kept) if part))
 
 
-def describe_machine() -> str:
+def describe_machine(python: str = sys.executable) -> str:
     """Processors, memory and versions: what the figures depend on."""
     mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    build = "with PGO" if optimised else "without PGO: slower than Debian's"
+    version, is_optimised = describe_python(python)
+    build = "with PGO" if is_optimised else "without PGO: slower than Debian's"
     return (
-        f"{os.cpu_count()} cores, {round(mib / 1024)} GiB, Linux {platform.release().partition('-')[0]},"
-        f" Python {platform.python_version()} ({build})."
+        f"{os.cpu_count()} cores ({_processor()}), {round(mib / 1024)} GiB,"
+        f" Linux {platform.release().partition('-')[0]}, Python {version} ({build})."
     )
+
+
+def describe_python(python: str) -> tuple[str, bool]:
+    """The version of an interpreter, and whether it was optimised with a profile (PGO)."""
+    done = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=True)
+    version, arguments = json.loads(done.stdout)
+    return version, any(sign in (arguments or "") for sign in _SIGNS_OF_PGO)
+
+
+def _processor() -> str:
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return names[0] if names else platform.machine()
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
