@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from benchmarks.filling import MANIFEST_TYPE, make_manifest
+from benchmarks.images import MANIFEST_TYPE, make_manifest
 from benchmarks.load import WrongAnswer
 from storage.digest import Digest
 
@@ -37,15 +37,25 @@ class Content:
 
 
 def _pieces(seed: bytes, size: int) -> Iterator[bytes]:
+    piece = seed + _BLOCK[len(seed) :]
     for start in range(0, size, MIB):
-        piece = seed + _BLOCK[len(seed) :]
         yield piece[: size - start]
 
 
 class Client:
-    """Each request goes to the next of the ports, as a balancer would send it. Not for several threads at once."""
+    """Each request goes to the next of the ports, as a balancer would send it. Not for several threads at once.
 
-    def __init__(self, host: str, ports: Sequence[int], repository: str = "benchmark/app") -> None:
+    The headers are sent with every request.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        ports: Sequence[int],
+        repository: str = "benchmark/app",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._headers = dict(headers or {})
         self._connections = [http.client.HTTPConnection(host, port, timeout=_TIMEOUT) for port in ports]
         self._turn = 0
         self._root = f"/v2/{repository}"
@@ -55,11 +65,19 @@ class Client:
         session = self._send("POST", f"{self._root}/blobs/uploads/", 202)
         headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
         session = self._send("PATCH", session, 202, content.pieces(), headers)
-        self._send("PUT", f"{session}{'&' if '?' in session else '?'}digest={content.digest}", 201)
+        self._send("PUT", _finish(session, content), 201)
+
+    def push_whole(self, content: Content) -> None:
+        """POST, PUT with all of it, as containerd does. Raises WrongAnswer."""
+        session = self._send("POST", f"{self._root}/blobs/uploads/", 202)
+        headers = {"Content-Length": str(content.size), "Content-Type": "application/octet-stream"}
+        self._send("PUT", _finish(session, content), 201, content.pieces(), headers)
+
+    def put_manifest(self, reference: str, manifest: bytes) -> None:
+        self._send("PUT", f"{self._root}/manifests/{reference}", 201, manifest, {"Content-Type": MANIFEST_TYPE})
 
     def push_manifest(self, config: Content, tag: str) -> None:
-        manifest = make_manifest(Digest.parse(config.digest), config.size)
-        self._send("PUT", f"{self._root}/manifests/{tag}", 201, manifest, {"Content-Type": MANIFEST_TYPE})
+        self.put_manifest(tag, make_manifest(Digest.parse(config.digest), config.size))
 
     def get_manifest(self, tag: str) -> None:
         self._send("GET", f"{self._root}/manifests/{tag}", 200, headers={"Accept": MANIFEST_TYPE})
@@ -67,7 +85,7 @@ class Client:
     def pull(self, content: Content) -> bool:
         """Whether it was redirected. Raises WrongAnswer."""
         connection = self._next()
-        connection.request("GET", f"{self._root}/blobs/{content.digest}")
+        connection.request("GET", f"{self._root}/blobs/{content.digest}", headers=self._headers)
         response = connection.getresponse()
         if response.status != http.HTTPStatus.TEMPORARY_REDIRECT:
             _read_all(response, content.size)
@@ -98,13 +116,17 @@ class Client:
     ) -> str:
         """The path of the answer's Location."""
         connection = self._next()
-        connection.request(method, path, body, dict(headers or {}), encode_chunked=True)
+        connection.request(method, path, body, {**self._headers, **(headers or {})}, encode_chunked=True)
         response = connection.getresponse()
         answer = response.read()
         if response.status != status:
             raise WrongAnswer(f"{method} {path}: {response.status} {answer[:500]!r}")
         location = urlsplit(response.headers.get("Location", ""))
         return f"{location.path}?{location.query}" if location.query else location.path
+
+
+def _finish(session: str, content: Content) -> str:
+    return f"{session}{'&' if '?' in session else '?'}digest={content.digest}"
 
 
 def _read_all(response: http.client.HTTPResponse, size: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 
+from benchmarks.images import MANIFEST_TYPE, make_manifest
 from registry.app import Registry
 from registry.config import Config
 from registry.identity import Actor, Deed, milliseconds_now
@@ -23,9 +24,6 @@ from registry.oci.manifest import parse_manifest
 from registry.oci.names import RepositoryName, Tag
 from storage.digest import Digest
 
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 BY = Actor("benchmark")
 _RELEASED = 100  # of so many images one has a second tag
 _AT_ONCE = 5_000  # images in one transaction
@@ -44,14 +42,6 @@ def keep(count: int) -> str:
         _rule(3, {"tagStatus": "any", "countNumber": count}),
     ]
     return json.dumps({"rules": rules})
-
-
-def make_manifest(config: Digest, size: int) -> bytes:
-    """An image whose one layer is its config: the server counts them as two references."""
-    descriptor = {"digest": str(config), "size": size}
-    layers = [{"mediaType": LAYER_TYPE, **descriptor}]
-    content = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": {"mediaType": CONFIG_TYPE, **descriptor}}
-    return json.dumps(content | {"layers": layers}).encode()
 
 
 class Filler:

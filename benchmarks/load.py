@@ -38,17 +38,19 @@ def find_wrk() -> str | None:
     return shutil.which("wrk")
 
 
-def repeat(call: Call, seconds: float, wrk: str | None = None) -> tuple[int, float]:
+def repeat(call: Call, seconds: float, wrk: str | None = None, connections: int = CONNECTIONS) -> tuple[int, float]:
     """How many requests were answered in how many seconds. Raises WrongAnswer.
 
     With wrk where it is given, except for HEAD: wrk would wait for the body.
     """
-    return _run_wrk(wrk, call, seconds) if wrk and call.method == "GET" else asyncio.run(_repeat(call, seconds))
+    if wrk and call.method == "GET":
+        return _run_wrk(wrk, call, seconds, connections)
+    return asyncio.run(_repeat(call, seconds, connections))
 
 
-def _run_wrk(wrk: str, call: Call, seconds: float) -> tuple[int, float]:
+def _run_wrk(wrk: str, call: Call, seconds: float, connections: int) -> tuple[int, float]:
     headers = [word for name, value in call.headers.items() for word in ("-H", f"{name}: {value}")]
-    options = ["-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"]
+    options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout=60s"]
     command = [wrk, *options, *headers, f"http://127.0.0.1:{call.port}{call.path}"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"(\d+) requests in ([0-9.]+)s,", printed)
@@ -57,9 +59,9 @@ def _run_wrk(wrk: str, call: Call, seconds: float) -> tuple[int, float]:
     return int(found[1]), float(found[2])
 
 
-async def _repeat(call: Call, seconds: float) -> tuple[int, float]:
+async def _repeat(call: Call, seconds: float, connections: int) -> tuple[int, float]:
     loop = asyncio.get_running_loop()
-    repeaters = [_Repeater(call) for _ in range(CONNECTIONS)]
+    repeaters = [_Repeater(call) for _ in range(connections)]
     began = loop.time()
     for repeater in repeaters:
         await loop.create_connection(partial(_itself, repeater), "127.0.0.1", call.port)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from benchmarks.filling import MANIFEST_TYPE, make_manifest
+from benchmarks.images import MANIFEST_TYPE, make_manifest
 from benchmarks.load import WrongAnswer
 from storage.digest import Digest
 
