@@ -61,7 +61,8 @@ soak: .venv/dev pairs ## all of `pairs` and `rgw`, fifty minutes of loads with k
 	GARBAGE_EXAMPLES=1500 $(BIN)/pytest -q tests/garbage/test_machine.py
 	$(MAKE) rgw
 
-benchmark: .venv/dev ## what access control, lifecycle runs, the collector, PostgreSQL and S3 cost, as ratios (steadier with wrk; needs Go)
+benchmark: .venv/dev ## us beside other servers; what access control, policies, PostgreSQL and S3 cost (needs root, Go, .ci/install peers)
+	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.auth_cost
 	$(BIN)/python -m benchmarks.lifecycle_cost
 	$(BIN)/python -m benchmarks.stores

@@ -1,0 +1,1 @@
+"""Us beside other servers on one machine: `python -m benchmarks.peers`."""
