@@ -124,8 +124,8 @@ def test_chart() -> None:
     assert [int(bar.attrib["width"]) for bar in bars] == [round(longest * 0.8), longest, round(longest * 0.2)]
     assert [text.text for text in drawn.findall(f"{name}text")] == [
         "a & b",
-        *(ONE, "80/s  (4x)"),
-        *(NGINX, "100/s  (5x)"),
+        *(ONE, "80/s  (4.0x)"),
+        *(NGINX, "100/s  (5.0x)"),
         *(DISTRIBUTION, "20/s"),
     ]
 

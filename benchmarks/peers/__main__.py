@@ -6,6 +6,7 @@ results. Give it a quiet machine.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -94,10 +95,16 @@ def main() -> None:
     chosen.folder.mkdir(parents=True, exist_ok=True)
     if is_in_memory(chosen.folder):
         raise SystemExit(f"{chosen.folder} is in memory, where a sync costs nothing: name another with --folder")
+    signal.signal(signal.SIGTERM, _end)
     try:
         run(chosen)
     except NotThere as missing:
         raise SystemExit(str(missing)) from None
+
+
+def _end(*_: object) -> None:
+    """Stop the servers and remove what they have stored, as Ctrl+C does."""
+    raise SystemExit("ended by SIGTERM")
 
 
 def run(chosen: argparse.Namespace) -> None:

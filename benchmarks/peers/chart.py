@@ -9,6 +9,7 @@ from benchmarks.peers.report import show_rate
 _OWN, _OTHERS = "#1f6feb", "#8b949e"
 _WIDTH, _NAMES, _BARS = 860, 250, 420  # of all, of the servers' names, of the longest bar
 _BAR, _GAP, _HEAD, _MARGIN = 16, 22, 30, 16
+_TEN = 10
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1f2328}.row{font-weight:600}"
     "rect.page{fill:#fff}"
@@ -40,7 +41,7 @@ def _bars(row: Row, servers: Sequence[str], own: Sequence[str], beside: str, top
         length = max(1, round(_BARS * row.rate(server) / fastest))
         colour = _OWN if server in own else _OTHERS
         ratio = row.ratio(server, beside)
-        times = f"  ({ratio.median:.2g}x)" if ratio and server != beside else ""
+        times = f"  ({ratio.median:.{0 if ratio.median >= _TEN else 1}f}x)" if ratio and server != beside else ""
         yield _text(_MARGIN, y + _BAR - 4, server)
         yield f'<rect x="{_NAMES}" y="{y}" width="{length}" height="{_BAR}" rx="2" fill="{colour}"/>'
         yield _text(_NAMES + length + 8, y + _BAR - 4, f"{show_rate(row, server)}{times}")

@@ -112,7 +112,10 @@ class Distribution(_Open):
         lines = (
             "version: 0.1",
             "log: {level: error, accesslog: {disabled: false}}",
-            f"storage: {{filesystem: {{rootdirectory: '{folder}'}}, delete: {{enabled: true}}}}",
+            "storage:",
+            "  cache: {blobdescriptor: inmemory}",  # as in the files that its packages and images bring
+            f"  filesystem: {{rootdirectory: '{folder}'}}",
+            "  delete: {enabled: true}",
             f"http: {{addr: '127.0.0.1:{port}'}}",
             "",
         )
@@ -172,7 +175,9 @@ class Zot(_Open):
     is_registry = True
 
     def version(self) -> str:
-        return _ask([str(self.executable), "--version"])
+        """It says its version in a line of its log, which is JSON."""
+        said = json.loads(_ask([str(self.executable), "--version"]).splitlines()[-1])
+        return f"{said['commit']}, {said['binary-type'] or 'minimal'}, commit: true"
 
     def make(self, folder: Path) -> None:
         folder.mkdir()
@@ -182,7 +187,7 @@ class Zot(_Open):
         described = {
             "distSpecVersion": "1.1.1",
             "storage": {"rootDirectory": str(folder), "commit": True, "dedupe": False, "gc": False},
-            "http": {"address": "127.0.0.1", "port": str(port)},
+            "http": {"address": "127.0.0.1", "port": str(port), "compat": ["docker2s2"]},  # docker's manifests
             "log": {"level": "info"},
         }
         file.write_text(json.dumps(described))
