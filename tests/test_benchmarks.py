@@ -11,10 +11,11 @@ import pytest
 from benchmarks.load import WrongAnswer
 from benchmarks.peers.chart import draw
 from benchmarks.peers.figures import GIB, MIB, REQUESTS, SECONDS, Gauge, Measured, Ratio, Row, Run, show_size, turn
+from benchmarks.peers.fresh import name_push
 from benchmarks.peers.goals import ONE, TWO, find_goals
 from benchmarks.peers.parts import name_pull, name_tags
 from benchmarks.peers.report import Goal, show, show_goals
-from benchmarks.peers.scale import FULL
+from benchmarks.peers.scale import FULL, QUICK, Scale
 from benchmarks.peers.streams import Pull, Volley
 
 NGINX, DISTRIBUTION = "nginx", "distribution 3.1.2"
@@ -128,6 +129,13 @@ def test_chart() -> None:
         *(NGINX, "100/s  (5.0x)"),
         *(DISTRIBUTION, "20/s"),
     ]
+
+
+@pytest.mark.parametrize("scale", [FULL, QUICK])
+def test_charted_rows_are_measured(scale: Scale) -> None:
+    """The chart waits for no row that nobody measures."""
+    pulls = {name_pull(size, connections) for size in scale.pulls for connections in scale.pull_connections}
+    assert set(scale.charted) <= pulls | {name_push(pushed) for pushed in scale.pushes} | {"manifest GET by tag"}
 
 
 @contextmanager

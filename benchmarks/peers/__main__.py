@@ -25,7 +25,6 @@ from benchmarks.peers.scale import FULL, QUICK, Scale
 from benchmarks.results import write_section
 
 CHART = Path(__file__).parents[1] / "peers.svg"
-_CHARTED = {"requests", "pulls", "pushes"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,11 @@ PARTS = {
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of each row; fewer of the largest (default: 5)")
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=f"one of {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="little of everything, to see that it runs")
@@ -120,11 +123,13 @@ def run(chosen: argparse.Namespace) -> None:
             lines = list(describe(found, scale, programs))
             print("", f"## {PARTS[part].title}", "", *lines, sep="\n")
             if chosen.write:
-                about = [PARTS[part].about, "", *described, ""]
+                about = [PARTS[part].about, "", "All have an access log. They are:", "", *described, ""]
                 command = f"python -m benchmarks.peers --rounds {chosen.rounds} --only {part} --write"
                 write_section(PARTS[part].title, command, [*about, *lines], chosen.python)
             measured += found
-    write_chart(measured, chosen)
+    chart = make_chart(measured, scale)
+    if chosen.write and chart:
+        CHART.write_text(chart)
     missed = [goal for goal in find_goals(measured, scale) if not goal.is_reached]
     if missed and not chosen.quick:
         raise SystemExit("missed: " + "; ".join(show_missed(missed)))
@@ -143,13 +148,10 @@ def describe(measured: Sequence[Measured], scale: Scale, programs: Sequence[Prog
     yield from show_goals(find_goals(measured, scale))
 
 
-def write_chart(measured: Sequence[Measured], chosen: argparse.Namespace) -> None:
-    """Of a run that has all of its rows."""
-    rows = [row for row in measured if isinstance(row, Row) and row.is_charted]
-    if set(chosen.only or PARTS) >= _CHARTED:
-        chart = draw(rows, (ONE, TWO), RIVALS[0])
-        if chosen.write:
-            CHART.write_text(chart)
+def make_chart(measured: Sequence[Measured], scale: Scale) -> str:
+    """Of a run that has all of its rows; nothing otherwise."""
+    rows = [row for row in measured if isinstance(row, Row) and row.name in scale.charted]
+    return draw(rows, (ONE, TWO), RIVALS[0]) if len(rows) == len(scale.charted) else ""
 
 
 def show_missed(goals: Sequence[Goal]) -> Iterator[str]:

@@ -36,7 +36,6 @@ class Row:
     name: str
     unit: str
     runs: Mapping[str, Sequence[Run]]
-    is_charted: bool = False
 
     def rate(self, server: str) -> float:
         return statistics.median(run.rate for run in self.runs[server])

@@ -49,7 +49,7 @@ def measure_pushes(bench: Bench) -> Iterator[Measured]:
                     _push(_WARMING, peer)
                     runs[name].append(peer.measure(partial(_push, pushed, peer)))
             runs[SHA256].append(_hash(pushed.size))
-        yield Row(name_push(pushed), GIB, runs, not pushed.chunked)
+        yield Row(name_push(pushed), GIB, runs)
 
 
 def name_push(pushed: Pushed) -> str:

@@ -19,7 +19,6 @@ from benchmarks.peers.streams import Pull, Volley, do, verify
 _MIB = 1 << 20
 _PATIENCE = 16  # times as long as a run, for the first answer of a slow server
 _ACCEPT = {"Accept": MANIFEST_TYPE}
-_HEAD_CHARTED = ("manifest GET by tag", "manifest HEAD by tag")
 
 Work = Callable[[Peer], tuple[float, float]]  # its amount and its seconds
 
@@ -74,7 +73,7 @@ def measure_requests(bench: Bench) -> Iterator[Measured]:
             ("manifest HEAD by digest", "HEAD", by_digest),
         ):
             work = partial(_ask, bench.scale, method, path, REPOSITORY)
-            yield Row(name, REQUESTS, measure(peers, bench.rounds, work), name in _HEAD_CHARTED)
+            yield Row(name, REQUESTS, measure(peers, bench.rounds, work))
 
 
 def measure_tags(bench: Bench) -> Iterator[Measured]:
@@ -102,8 +101,7 @@ def measure_pulls(bench: Bench) -> Iterator[Measured]:
                     work = partial(_ask, scale, "GET", path, REPOSITORY, connections=connections)
                 runs = measure(peers, bench.rounds, work)
                 unit = REQUESTS if size < _MIB else GIB
-                is_charted = size >= _MIB and connections == scale.pull_connections[-1]
-                yield Row(name_pull(size, connections), unit, runs, is_charted)
+                yield Row(name_pull(size, connections), unit, runs)
 
 
 def name_tags(count: int) -> str:

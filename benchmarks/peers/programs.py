@@ -62,7 +62,7 @@ class Entrepot:
         return "entrepot" if self.workers == 1 else f"entrepot, {self.workers} workers"
 
     def version(self) -> str:
-        return f"this checkout ({_ask([str(self.executable), '--version'])})"
+        return f"{_ask([str(self.executable), '--version'])}, SQLite and files, for users who log in"
 
     def make(self, folder: Path) -> None:
         if not self.template.exists():
@@ -103,7 +103,8 @@ class Distribution(_Open):
     is_registry = True
 
     def version(self) -> str:
-        return _ask([str(self.executable), "--version"]).partition(" ")[2]  # after its own path
+        said = _ask([str(self.executable), "--version"]).partition(" ")[2]  # after its own path
+        return f"{said}, files, blob descriptors cached in memory"
 
     def make(self, folder: Path) -> None:
         folder.mkdir()

@@ -27,6 +27,7 @@ class Scale:
     pulled_at_once: Pushed  # for the memory
     pushed_at_once: Pushed
     layers: tuple[int, ...]  # MiB, of the image of real clients
+    charted: tuple[str, ...]  # names of rows
 
 
 FULL = Scale(
@@ -47,6 +48,14 @@ FULL = Scale(
     pulled_at_once=Pushed(100 * _MIB, 64, 1, most_rounds=3),
     pushed_at_once=Pushed(_GIB, 8, 1, most_rounds=3),
     layers=(96, 56, 32, 12, 4),
+    charted=(
+        "manifest GET by tag",
+        "blob GET 1 MiB x32",
+        "blob GET 100 MiB x32",
+        "push 1 MiB x8",
+        "push 100 MiB x1",
+        "push 1 GiB x1",
+    ),
 )
 
 QUICK = Scale(
@@ -59,4 +68,5 @@ QUICK = Scale(
     pulled_at_once=Pushed(4 * _MIB, 4, 1),
     pushed_at_once=Pushed(4 * _MIB, 2, 1),
     layers=(2, 1),
+    charted=("manifest GET by tag", "blob GET 1 MiB x4", "push 1 MiB x1"),
 )
