@@ -27,7 +27,7 @@ from tests.access.parties import (
 )
 from tests.api.content import digest_of, fresh_blob
 from tests.api.running import RunningServer
-from tests.api.wire import Reply
+from tests.api.wire import Call, Reply
 from tests.waiting import wait_until
 
 _ROUNDS = 200
@@ -130,7 +130,7 @@ def test_methods_that_nobody_knows(world: World, credential: Credential) -> None
 
 def test_metrics_name_no_repository(world: World) -> None:
     """Who asks on this machine itself gets the metrics; no name of anything private is in them."""
-    reply = RunningServer.call(world.house, "GET", "/metrics")
+    reply = RunningServer.send(world.house, Call("GET", "/metrics"))
     assert reply.status == 200
     assert not [name for name in (*SEEDED, "robot", "tenant") if name.encode() in reply.body.split(b'"')]
 
