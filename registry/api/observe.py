@@ -22,7 +22,7 @@ _SHOWN = frozenset(
     }
 )  # fmt: skip
 _SEPARATORS = re.compile(r"([&;?])")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", ""})  # the last of what is no HTTP: clients try TLS first
 
 
 @dataclass(slots=True)

@@ -140,3 +140,16 @@ def test_request_ids_are_different(server: RunningServer) -> None:
     own = [server.call("GET", "/v2/", ("X-Request-ID", "mine"))["X-Request-ID"] for _ in range(3)]
     assert len(set(own)) == 3
     assert "mine" not in own
+
+
+def test_what_is_no_http_has_no_line(serve: Serve, logged: list[Any]) -> None:
+    """Docker tries TLS before plain HTTP, each time: it is refused and counted, and the log stays readable."""
+    server = serve(edge="on")
+    with server.connect() as connection:
+        connection.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
+        assert connection.read_to_end().startswith(b"HTTP/1.1 400 ")
+    path = f"/v2/{fresh_name()}/tags/list"
+    server.call("GET", path)
+    line_of(logged, path, "GET")
+    assert [one["path"] for one in logged if one["event"] == "request"] == [path]
+    assert b'{method="GET",route="other",status="400"} 1.0' in server.call("GET", "/metrics").body
