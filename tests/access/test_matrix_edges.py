@@ -1,9 +1,11 @@
 """The edges of the authorization matrix: what is about no repository, mounts, memories of rights, time."""
 
+import contextlib
 import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -36,14 +38,27 @@ _FACTOR = 1.5
 _TRIES = 5
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("edges"))
+@contextlib.contextmanager
+def populated(folder: Path) -> Iterator[World]:
+    world = World(folder)
     try:
         world.populate()
         yield world
     finally:
         world.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with populated(tmp_path_factory.mktemp("edges")) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One in which no test makes a repository."""
+    with populated(tmp_path_factory.mktemp("untouched")) as world:
+        yield world
 
 
 def lines(table: str) -> dict[str, tuple[str, ...]]:
@@ -75,17 +90,17 @@ def test_root(world: World, credential: Credential, path: str, method: str) -> N
 
 @each_credential
 @pytest.mark.parametrize("path", ["/v2/_catalog", "/v2/_catalog?n=100&last=", "/v2/_catalog?n=2"])
-def test_catalog(world: World, credential: Credential, path: str) -> None:
+def test_catalog(untouched: World, credential: Credential, path: str) -> None:
     """The catalog has what the caller may pull, on every page; HEAD says as much as GET."""
-    headers = world.headers(credential, PUBLIC)
-    reply = world.call("GET", path, *headers)
-    assert reply.status == int(REGISTRY[credential.party][1]) == world.call("HEAD", path, *headers).status
+    headers = untouched.headers(credential, PUBLIC)
+    reply = untouched.call("GET", path, *headers)
+    assert reply.status == int(REGISTRY[credential.party][1]) == untouched.call("HEAD", path, *headers).status
     if reply.status != 200:
         assert "registry:catalog:*" in reply["WWW-Authenticate"]
         return
     names = list(reply.json["repositories"])
     while link := reply["Link"]:
-        reply = world.call("GET", link.partition(">")[0].lstrip("<"), *headers)
+        reply = untouched.call("GET", link.partition(">")[0].lstrip("<"), *headers)
         names += reply.json["repositories"]
     assert names == sorted(CATALOG[credential.party])
 
