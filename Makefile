@@ -11,7 +11,7 @@ help: ## list the targets
 serve: .venv/serve ## run the registry on 127.0.0.1:5000 with its data in ./data (settings: ENTREPOT_*)
 	@exec $(BIN)/entrepot serve
 
-test: .venv/dev ## units, protocol tables, properties, races and kill points: no root, eight minutes on two cores
+test: .venv/dev ## units, protocol tables, properties, races and kill points: no root, ten minutes on two cores
 	$(BIN)/pytest -n auto --dist worksteal
 
 check: .venv/dev ## the gate of style, types, imports and shape

@@ -154,9 +154,9 @@ class Config(BaseModel):
     idle_seconds: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="a connection without a request is closed after so long")
     ] = 75
-    edge: Annotated[
-        Literal["on", "off"], Field(description="off: uvicorn's own HTTP, which is slower and lets clients be slow")
-    ] = "on"
+    edge: Annotated[Literal["on", "off"], Field(description="off: uvicorn's own HTTP, which lets clients be slow")] = (
+        "on"
+    )
     drain_seconds: Annotated[
         int, Field(ge=0, description="how long requests in flight may take to end after SIGTERM")
     ] = 15

@@ -93,8 +93,11 @@ class Connection(asyncio.Protocol):
         self._drained.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_ending:
-            return
+        while data and not self._is_ending:
+            data = self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Returns what a parser is to be fed next."""
         self._unseen += len(data)
         try:
             self._parser.feed_data(data)
@@ -103,14 +106,14 @@ class Connection(asyncio.Protocol):
             self._refuse(refusal)
         except httptools.HttpParserUpgrade as upgrade:  # to which nobody is bound: it was a request like any other
             self._parser = self._new_parser()
-            if rest := data[upgrade.args[0] :]:
-                self.data_received(rest)
+            return data[upgrade.args[0] :]
         except httptools.HttpParserCallbackError as problem:
             if not isinstance(problem.__context__, RegistryError):
                 raise
             self._refuse(problem.__context__)
         except httptools.HttpParserError:
             self._refuse(RequestInvalid("this is no HTTP/1.1"))
+        return b""
 
     # The parser's side.
 
@@ -255,6 +258,9 @@ class Connection(asyncio.Protocol):
         self._is_ending = True
         self._lingers = True
         self._deadline = 0.0
+        if self._reading is not None and self._reading.is_over:  # answered before its body had come
+            self._close()
+            return
         if self._reading is not None:  # its body cannot be read any further
             self._reading.refuse(error)
             return

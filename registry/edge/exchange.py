@@ -54,11 +54,6 @@ class Exchange:
 
     # The connection's side.
 
-    @property
-    def has_more(self) -> bool:
-        """Whether some of the request's body is still to come."""
-        return self._has_more
-
     def take(self, piece: bytes) -> bool:
         """A piece of the body. Returns whether the next one may come."""
         self._pieces.append(piece)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from registry.api.head import HeadLimits
-from registry.errors import ExpectationFailed, HeadersTooLarge, PathTooLong, RequestInvalid
+from registry.errors import HeadersTooLarge, PathTooLong, RequestInvalid
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -42,7 +42,7 @@ class Head:
         self.headers.append((name.lower(), value))
 
     def judge(self) -> None:
-        """Raises RequestInvalid, ExpectationFailed."""
+        """Raises RequestInvalid."""
         if not _TARGET.fullmatch(self.target) and self.target != b"*":
             raise RequestInvalid("the target of a request is a path, in printable ASCII, and perhaps a query")
         seen: dict[bytes, bytes] = {}
@@ -51,10 +51,7 @@ class Head:
                 raise RequestInvalid(f"a request has at most one {name.decode()} header")
             seen[name] = value
         self.length = _find_length(seen.get(b"content-length"), seen.get(b"transfer-encoding"))
-        expectation = seen.get(b"expect")
-        if expectation is not None and expectation.lower() != b"100-continue":
-            raise ExpectationFailed
-        self.expects_continue = expectation is not None
+        self.expects_continue = seen.get(b"expect", b"").lower() == b"100-continue"
 
     @property
     def path(self) -> bytes:

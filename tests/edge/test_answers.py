@@ -151,6 +151,21 @@ def test_bodies_of_requests(size: int, framed: bool) -> None:
     assert b"X-Same: 1" in ask(echo, b"POST / HTTP/1.1\r\nHost: localhost\r\n" + framing)
 
 
+def test_many_upgrades() -> None:
+    """To none of them anybody is bound; however many come in one packet, each is a request like any other."""
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    assert ask(saying(START, body(b"abc")), request * 2_000).count(b"HTTP/1.1 200") == 2_000
+
+
+def test_a_body_that_breaks_after_its_answer() -> None:
+    """Nobody asks for the rest of it any more, so the connection ends."""
+    with serving(saying(START, body(b"abc"))) as port, Connection(port) as connection:
+        connection.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert connection.read().body == b"abc"
+        connection.write(b"no chunk\r\n")
+        assert connection.read_to_end() == b""
+
+
 def pipelined(answers: Callable[[str], bytes]) -> ASGIApp:
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         for _ in range(len(scope["path"]) % 5):  # some are slower than others
