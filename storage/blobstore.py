@@ -66,6 +66,10 @@ class OpenBlob(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def descriptor(self) -> int | None:
+        """Of a regular file that is the blob, until it is closed; None: it can only be read."""
+
     def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
         """Yield the bytes of the range in pieces. Raises BlobMissing when the store has fewer."""
 

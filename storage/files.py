@@ -25,6 +25,10 @@ class OpenFile:
     file: Any
     size: int
 
+    @property
+    def descriptor(self) -> int:
+        return int(self.file.fileno())
+
     async def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
         await self.file.seek(byte_range.first)
         left = byte_range.size

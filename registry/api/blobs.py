@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from registry.access.grants import Action
 from registry.api.call import Call
 from registry.api.conditions import is_unchanged
+from registry.api.extensions import ZERO_COPY
 from registry.api.observe import Record
 from registry.api.ranges import MultipartRanges, parse_ranges
 from registry.api.redirects import can_follow, may_repeat
@@ -35,42 +36,59 @@ class BlobResponse(Response):
         del self.headers["content-length"]
         self._blob = blob
         self._content: AsyncIterator[bytes]
+        self._only: ByteRange | None = None  # what is sent, when it is in one piece
         if len(ranges) > 1:
             multipart = MultipartRanges(ranges, blob.size, secrets.token_hex(16))
             self._describe(multipart.length, multipart.media_type)
             self._content = multipart.read(blob)
             return
         whole = ranges[0] if ranges else ByteRange(0, blob.size - 1)
+        self._only = whole
         self._describe(whole.size, _MEDIA_TYPE)
         self._content = blob.read(whole)
         if ranges:
             self.headers["Content-Range"] = f"bytes {whole.first}-{whole.last}/{blob.size}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The server takes what is sent to a client that is gone and drops it: without the watch, one broken pull of a
-        # large blob would read all of it.
-        leaving: asyncio.Task[None] | None = None
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            leaving = asyncio.create_task(_gone(receive))
-            async for piece in self._content:
-                if leaving.done():
-                    raise ClientDisconnect
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            descriptor = self._blob.descriptor if ZERO_COPY in scope.get("extensions", {}) else None
+            if descriptor is not None and self._only and self._only.size:
+                await send(_of_file(descriptor, self._only))
+            else:
+                await self._stream(receive, send)
         except (OSError, BlobMissing) as problem:
             # Too late for a status: the server ends the connection, because the body has not ended.
             record: Record = scope["entrepot.record"]
             record.refusal = f"broken off, the store failed: {problem}"
             log.exception("store failed", path=scope["path"])
         finally:
-            if leaving is not None:
-                leaving.cancel()
             await self._blob.close()
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        """Raises ClientDisconnect, and what the store raises.
+
+        The server takes what is sent to a client that is gone and drops it: without the watch, one broken pull of a
+        large blob would read all of it.
+        """
+        leaving = asyncio.create_task(_gone(receive))
+        try:
+            async for piece in self._content:
+                if leaving.done():
+                    raise ClientDisconnect
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            leaving.cancel()
 
     def _describe(self, length: int, media_type: str) -> None:
         self.headers["Content-Length"] = str(length)
         self.headers["Content-Type"] = media_type
+
+
+def _of_file(descriptor: int, part: ByteRange) -> Message:
+    """The server sends the bytes without handing them to us."""
+    return {"type": ZERO_COPY, "file": descriptor, "offset": part.first, "count": part.size, "more_body": False}
 
 
 async def _gone(receive: Receive) -> None:

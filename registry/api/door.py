@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.bodies import FORGET_SECONDS, MOST_FORGOTTEN, drain
 from registry.api.errors import render
+from registry.api.extensions import ZERO_COPY
 from registry.api.head import HeadLimits
 from registry.api.health import Ending
 from registry.api.observe import Observer, Record
@@ -87,6 +88,8 @@ def _marked(scope: Scope, receive: Receive, send: Send, record: Record, ending: 
         elif scope["method"] != "HEAD":  # the server drops the body of its answer
             record.sent += len(message.get("body", b""))
         await send(message)
+        if message["type"] == ZERO_COPY:
+            record.sent += scope["extensions"][ZERO_COPY]["sent"]
 
     return marking
 

@@ -5,6 +5,7 @@ tasks, and the headers of every answer. Nothing else of uvicorn's own HTTP is he
 """
 
 import asyncio
+import os
 from collections import deque
 from typing import Any, cast
 
@@ -13,12 +14,15 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from registry.api.extensions import ZERO_COPY
 from registry.edge.exchange import Exchange
 from registry.edge.head import Head
 from registry.edge.limits import EdgeLimits
+from registry.edge.outlet import ClientTooSlow, Outlet
 from registry.errors import BodyStalled, HeadersTooLarge, HeadStalled, RegistryError, RequestInvalid
 
 _LINGER_SECONDS = 2
+_HAS_SENDFILE = hasattr(os, "sendfile")
 _SCOPE = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "root_path": ""}
 
 
@@ -184,6 +188,25 @@ class Connection(asyncio.Protocol):
                     self.abort()
                     return
 
+    async def send_file(self, head: bytes, file: int, offset: int, count: int) -> int:
+        """Send so much of a file, with `head` before it; less when the client goes. Returns how much went.
+
+        Raises OSError when the file cannot be read so far.
+        """
+        self._transport.set_write_buffer_limits(0)  # what goes past the transport would overtake what it still has
+        await self.writable()
+        self._transport.set_write_buffer_limits()
+        if self._transport.is_closing():
+            return 0
+        outlet = Outlet(self._transport, file, self._limits)
+        try:
+            await outlet.send(head, offset, count)
+        except (ClientTooSlow, ConnectionError):
+            self.abort()
+        finally:
+            outlet.close()
+        return outlet.sent
+
     def wait_for_body(self) -> None:
         """The application can go on when more of the body is here: the client has patience, and what its rate earns."""
         self._waits_since = self._loop.time()
@@ -235,7 +258,7 @@ class Connection(asyncio.Protocol):
             "client": self._client,
             "server": self._server,
             "state": self._app_state.copy(),
-            "extensions": {},
+            "extensions": {ZERO_COPY: {"sent": 0}} if _HAS_SENDFILE and self._scheme == "http" else {},
         }
 
     def _begin(self, exchange: Exchange) -> None:

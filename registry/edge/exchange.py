@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from starlette.types import ASGIApp, Message
 
+from registry.api.extensions import ZERO_COPY
+from registry.edge.outlet import SMALL, read_in_memory
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -128,9 +130,13 @@ class Exchange:
         if not self._has_begun:
             self._begin(message)
             return
-        if message["type"] != "http.response.body" or self.is_over:
+        is_last = not message.get("more_body", False)
+        if message["type"] == ZERO_COPY and not self.is_over:
+            await self._send_file(message["file"], message["offset"], message["count"], is_last=is_last)
+        elif message["type"] == "http.response.body" and not self.is_over:
+            self._send_body(message.get("body", b""), is_last=is_last)
+        else:
             raise AnswerInvalid(f"{message['type']} comes at the wrong time")
-        self._send_body(message.get("body", b""), is_last=not message.get("more_body", False))
 
     def _begin(self, message: Message) -> None:
         if message["type"] != "http.response.start":
@@ -181,6 +187,24 @@ class Exchange:
         elif head or piece:
             self._connection.write(head + piece)
         if is_last:
-            self.is_over = True
-            self._arrived.set()
-            self._connection.end_exchange(self)
+            self._end()
+
+    async def _send_file(self, file: int, offset: int, count: int, *, is_last: bool) -> None:
+        """Raises AnswerInvalid, and OSError when the file cannot be read so far."""
+        if self._left is None or count > self._left or (is_last and count < self._left):
+            raise AnswerInvalid("a file is for an answer with a length that has so much room")
+        told = self.scope["extensions"][ZERO_COPY]
+        if count <= SMALL and (piece := read_in_memory(file, offset, count)) is not None:
+            told["sent"] += count
+            self._send_body(piece, is_last=is_last)
+            return
+        self._left -= count
+        head, self._head = self._head or b"", None
+        told["sent"] += await self._connection.send_file(head, file, offset, count)
+        if is_last and not self.is_gone:
+            self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._arrived.set()
+        self._connection.end_exchange(self)

@@ -54,6 +54,10 @@ class _OpenObject:
     name: str
     size: int
 
+    @property
+    def descriptor(self) -> None:
+        """There is no file."""
+
     async def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
         if byte_range.size > 0:
             async for piece in self.objects.read(self.name, range(byte_range.first, byte_range.last + 1)):

@@ -116,6 +116,10 @@ class OpenContent:
         self._content = content
         self.size = len(content)
 
+    @property
+    def descriptor(self) -> None:
+        """It is no file."""
+
     async def read(self, byte_range: ByteRange) -> AsyncIterator[bytes]:
         yield self._content[byte_range.first : byte_range.last + 1]
 
