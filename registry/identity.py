@@ -4,6 +4,7 @@ import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -32,6 +33,7 @@ def milliseconds_now() -> int:
     return time.time_ns() // 1_000_000
 
 
+@lru_cache(4096)  # one client sends many requests, and each one's address is looked at
 def parse_address(text: str) -> Address | None:
     """None for what is no address. A socket for both families writes IPv4 as `::ffff:10.0.0.1`: here it is IPv4."""
     try:

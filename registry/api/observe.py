@@ -59,17 +59,40 @@ class Observer:
         )
         self._received = Counter("entrepot_received_bytes", "Bytes of request bodies", ("route",), registry=metrics)
         self._sent = Counter("entrepot_sent_bytes", "Bytes of response bodies", ("route",), registry=metrics)
+        self._meters: dict[tuple[str, str, int], _Meters] = {}
 
     def finish(self, scope: Scope, record: Record) -> None:
         seconds = monotonic() - record.started
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._requests.labels(method, record.route, str(record.status)).inc()
-        self._seconds.labels(method, record.route).observe(seconds)
-        self._received.labels(record.route).inc(record.received)
-        self._sent.labels(record.route).inc(record.sent)
+        meters = self._find_meters(scope["method"] if scope["method"] in _METHODS else "other", record)
+        meters.requests.inc()
+        meters.seconds.observe(seconds)
+        meters.received.inc(record.received)
+        meters.sent.inc(record.sent)
         if scope["path"] not in _QUIET:
             tell = log.error if record.status in _FAILURES else log.info
             tell("request", **_fields(scope, record, seconds))
+
+    def _find_meters(self, method: str, record: Record) -> "_Meters":
+        """Looked up by their labels once: that takes longer than counting."""
+        key = method, record.route, record.status
+        if key not in self._meters:
+            self._meters[key] = _Meters(
+                self._requests.labels(method, record.route, str(record.status)),
+                self._seconds.labels(method, record.route),
+                self._received.labels(record.route),
+                self._sent.labels(record.route),
+            )
+        return self._meters[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Meters:
+    """Of the requests of one method, route and status."""
+
+    requests: Counter
+    seconds: Histogram
+    received: Counter
+    sent: Counter
 
 
 def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
@@ -108,4 +131,7 @@ def _hidden(part: str) -> str:
 
 def _printable(text: str, length: int = 256) -> str:
     """What a terminal shows and does not obey."""
-    return "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in text[:length])
+    text = text[:length]
+    if text.isascii() and text.isprintable():  # as nearly all are, and quickly known
+        return text
+    return "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in text)
