@@ -31,7 +31,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = Record(self._new_id(), client=scope["client"][0] if scope.get("client") else "")
+        record = self._observer.begin(self._new_id(), scope["client"][0] if scope.get("client") else "")
         record.has_whole_body = not _has_body(scope)
         scope["entrepot.record"] = record
         marked = _marked(scope, receive, send, record, self.ending)

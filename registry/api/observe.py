@@ -6,7 +6,7 @@ from time import monotonic
 from urllib.parse import unquote_plus
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -49,7 +49,7 @@ class Record:
 
 
 class Observer:
-    """Counts and logs finished requests."""
+    """Counts requests, and logs those that are finished."""
 
     def __init__(self, metrics: CollectorRegistry) -> None:
         labels = ("method", "route", "status")
@@ -59,7 +59,15 @@ class Observer:
         )
         self._received = Counter("entrepot_received_bytes", "Bytes of request bodies", ("route",), registry=metrics)
         self._sent = Counter("entrepot_sent_bytes", "Bytes of response bodies", ("route",), registry=metrics)
+        self._in_progress = Gauge(
+            "entrepot_requests_in_progress", "Requests whose answer has not ended", registry=metrics
+        )
         self._meters: dict[tuple[str, str, int], _Meters] = {}
+
+    def begin(self, request_id: str, client: str) -> Record:
+        """To be finished, whatever becomes of it."""
+        self._in_progress.inc()
+        return Record(request_id, client=client)
 
     def finish(self, scope: Scope, record: Record) -> None:
         seconds = monotonic() - record.started
@@ -71,6 +79,7 @@ class Observer:
         if scope["path"] not in _QUIET:
             tell = log.error if record.status in _FAILURES else log.info
             tell("request", **_fields(scope, record, seconds))
+        self._in_progress.dec()
 
     def _find_meters(self, method: str, record: Record) -> "_Meters":
         """Looked up by their labels once: that takes longer than counting."""

@@ -22,6 +22,8 @@ from registry.edge.outlet import ClientTooSlow, Outlet
 from registry.errors import BodyStalled, HeadersTooLarge, HeadStalled, RegistryError, RequestInvalid
 
 _LINGER_SECONDS = 2
+_SLICE = 4 << 10  # bytes of heads that are parsed at a time
+_CHUNKS = 64 << 10  # bytes of a body of unknown length that are
 _HAS_SENDFILE = hasattr(os, "sendfile")
 _SCOPE = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "root_path": ""}
 
@@ -61,6 +63,8 @@ class Connection(asyncio.Protocol):
         self._waits_since = 0.0  # when the application began to wait for the body, by the loop's time; 0: it does not
         self._waited = 0.0  # seconds that it has waited for this body in all
         self._body_size = 0
+        self._length: int | None = None  # that the head of this body gave it
+        self._unread = b""  # what has come and was not yet parsed
 
     # The transport's side.
 
@@ -97,11 +101,26 @@ class Connection(asyncio.Protocol):
         self._drained.set()
 
     def data_received(self, data: bytes) -> None:
-        while data and not self._is_ending:
-            data = self._feed(data)
+        if not self._is_ending:
+            self._unread += data
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """In slices: one packet has room for thousands of small requests, and more than a few need not be known."""
+        while self._unread and not self._is_ending and not self._is_paused:
+            size = self._slice
+            piece, self._unread = self._unread[:size], self._unread[size:]
+            self._unread = self._feed(piece) + self._unread
+
+    @property
+    def _slice(self) -> int:
+        """A body is taken as it comes, as far as its end is known."""
+        if self._reading is None:
+            return _SLICE
+        return _CHUNKS if self._length is None else max(_SLICE, self._length - self._body_size)
 
     def _feed(self, data: bytes) -> bytes:
-        """Returns what a parser is to be fed next."""
+        """Returns what another parser is to be fed."""
         self._unseen += len(data)
         try:
             self._parser.feed_data(data)
@@ -146,14 +165,14 @@ class Connection(asyncio.Protocol):
         keeps = version == "1.1" and self._parser.should_keep_alive()
         has_body = head.length != 0
         self._reading = Exchange(self, scope, has_body=has_body, expects=head.expects_continue, keeps=keeps)
-        self._waited, self._body_size = 0.0, 0
+        self._waited, self._body_size, self._length = 0.0, 0, head.length
         self._begin(self._reading)
 
     def on_body(self, body: bytes) -> None:
         self._unseen = 0
+        self._body_size += len(body)
         if self._reading is None or self._reading.is_over:
             return
-        self._body_size += len(body)
         self._stop_waiting()
         if not self._reading.take(body):
             self._pause()
@@ -224,7 +243,8 @@ class Connection(asyncio.Protocol):
             self._close()
         elif self._head is None:  # else the head that is coming has a deadline of its own
             self._expect_within(self._limits.idle_seconds)
-        self._resume()
+        if len(self._waiting) < self._limits.pipelined:
+            self._resume()
 
     def abort(self) -> None:
         """What was answered is not whole, or the client takes nothing."""
@@ -305,7 +325,9 @@ class Connection(asyncio.Protocol):
     def _resume(self) -> None:
         if self._is_paused and not self._transport.is_closing():
             self._is_paused = False
-            self._transport.resume_reading()
+            self._read_on()
+            if not self._is_paused:
+                self._transport.resume_reading()
 
     def _close(self) -> None:
         """Once the client has taken what it was sent, if it does so in time."""

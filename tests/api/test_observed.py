@@ -135,6 +135,23 @@ def test_metrics_name_no_repository(repository: Repository) -> None:
     assert re.search(r'entrepot_received_bytes_total\{route="uploads"\} [1-9]', text)
 
 
+def test_requests_in_progress(serve: Serve) -> None:
+    """They are counted from their head to the end of their answer, with the one that asks."""
+    server = serve()
+
+    def are_in_progress(count: int) -> bool:
+        return f"entrepot_requests_in_progress {count}.0\n" in server.call("GET", "/metrics").body.decode()
+
+    name = fresh_name()
+    location = server.call("POST", f"/v2/{name}/blobs/uploads/")["Location"]
+    with server.connect() as connection:
+        connection.write(head(Call("PATCH", location, (("Content-Length", "7"),)), server.port))
+        wait_until(lambda: are_in_progress(2), "the upload and the question")
+        connection.write(b"content")
+        assert connection.read("PATCH").status == 202
+        wait_until(lambda: are_in_progress(1), "the question only")
+
+
 def test_request_ids_are_different(server: RunningServer) -> None:
     """Each answer has its own, and none that the client invented."""
     own = [server.call("GET", "/v2/", ("X-Request-ID", "mine"))["X-Request-ID"] for _ in range(3)]

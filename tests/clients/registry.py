@@ -111,7 +111,6 @@ class Registry(Caller):
         super().__init__(free_port())
         self.log_path = folder / "registry.log"
         self._program = program
-        self._settled = 0
         folder.mkdir(parents=True)
         chosen = settings or places.environment(folder / "store")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
@@ -184,16 +183,12 @@ class Registry(Caller):
         log.extend(self.settled_requests(offset))
 
     def settled_requests(self, offset: int = 0) -> RequestLog:
-        """All requests since a byte offset of the log, once a last one of ours has been written after them."""
-        self._settled += 1
-        mark = f"last=settled-{self._settled}"
-        self.call("GET", f"/v2/?{mark}")
+        """All requests since a byte offset of the log, once the server has finished each that it has begun."""
+        wait_until(self._is_quiet, "the server has finished all requests but the one that asks", seconds=10)
+        return RequestLog(read_requests(self.log_path, offset))
 
-        def is_written() -> bool:
-            return any(request.query == mark for request in read_requests(self.log_path, offset))
-
-        wait_until(is_written, "the server logs our last request", seconds=10)
-        return RequestLog(r for r in read_requests(self.log_path, offset) if not r.query.startswith("last=settled-"))
+    def _is_quiet(self) -> bool:
+        return b"entrepot_requests_in_progress 1.0\n" in self.call("GET", "/metrics").content
 
     def complaints(self) -> list[str]:
         """The log lines of the level error or worse, and those of requests answered with a 5xx."""

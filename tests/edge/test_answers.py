@@ -1,12 +1,15 @@
 """What an application may answer, and what the edge lets nobody answer: an answer is whole, or visibly is not."""
 
 import asyncio
+import gc
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.api.wire import Connection
+from registry.edge.exchange import Exchange
+from tests.api.wire import SECONDS, Connection
 from tests.edge.serving import serving
 
 REQUEST = b"%b / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -155,6 +158,26 @@ def test_many_upgrades() -> None:
     """To none of them anybody is bound; however many come in one packet, each is a request like any other."""
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
     assert ask(saying(START, body(b"abc")), request * 2_000).count(b"HTTP/1.1 200") == 2_000
+
+
+def test_a_packet_full_of_requests() -> None:
+    """Only a few of them are known at a time, however slow the first one's answer is; all are answered."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.to_thread(may_end.wait)
+        for message in (START, body(b"abc")):
+            await send(message)
+
+    with serving(app) as port, Connection(port) as connection:
+        connection.write(REQUEST % b"GET" * 2_000)
+        connection.end_writing()
+        is_begun = begun.wait(SECONDS)
+        known = sum(isinstance(each, Exchange) for each in gc.get_objects())
+        may_end.set()
+        assert (is_begun, known < 300) == (True, True)
+        assert connection.read_to_end().count(b"HTTP/1.1 200") == 2_000
 
 
 def test_a_body_that_breaks_after_its_answer() -> None:
