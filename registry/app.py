@@ -24,6 +24,7 @@ from registry.api.head import HeadLimits
 from registry.api.health import Ending, HealthEndpoints
 from registry.api.manifests import ManifestEndpoints
 from registry.api.observe import Observer
+from registry.api.repeats import Repeats
 from registry.api.repositories import RepositoryEndpoints
 from registry.api.routes import Distribution, make_routes
 from registry.api.tokens import TokenEndpoints
@@ -98,7 +99,7 @@ class Registry:
         windows = windows or Windows(config.undelete_days)
         self._term = windows.term
         self.database = open_database(config, clock, reach)
-        self._gate = Gate(self.database, ", ".join(name_places(config)))
+        self.gate = Gate(self.database, ", ".join(name_places(config)))
         self.clock = clock or self.database.clock
         self.store = open_store(config, reach)
         self._make_content(windows, reach)
@@ -107,7 +108,7 @@ class Registry:
         self._make_replicas(windows)
 
     def _make_content(self, windows: Windows, reach: Reach) -> None:
-        database, store, clock = self._gate, self.store, self.clock
+        database, store, clock = self.gate, self.store, self.clock
         sparse = SparseManifests(self.config.sparse_manifests)
         self.manifests = Manifests(database, clock, sparse, reach)
         accepts_sparse = sparse is SparseManifests.ACCEPT
@@ -119,7 +120,7 @@ class Registry:
         self.repositories = Repositories(database, store, clock, sparse.may_lack)
 
     def _make_removal(self, windows: Windows, reach: Reach) -> None:
-        database, store, clock = self._gate, self.store, self.clock
+        database, store, clock = self.gate, self.store, self.clock
         is_strict, brake, days = self.config.lifecycle_keys == "ecr", self.config.brake_percent, windows.undelete_days
         self.policies = Policies(database, clock, is_strict=is_strict, brake_percent=brake, undelete_days=days)
         self.runs = Runs(
@@ -137,7 +138,7 @@ class Registry:
         self.drift = Drift(database, store, clock)
 
     def _make_access(self) -> None:
-        config, database, clock = self.config, self._gate, self.clock
+        config, database, clock = self.config, self.gate, self.clock
         self.audit = Audit(database, clock, self._shows_audit)
         self.tokens = Tokens(database, clock, new_id)
         self.passwords = Passwords(clock)
@@ -163,12 +164,12 @@ class Registry:
 
         def work(tx: Transaction) -> tuple[str, bool]:
             schema.migrate(tx, term=self._term)
-            self._gate.check(tx)
+            self.gate.check(tx)
             registry_id = f"{secrets.randbelow(10**12):012d}"
             return schema.get_or_make_instance(tx, new_id(), registry_id, self.clock()), blobs.is_any_stored(tx)
 
         instance, is_populated = await self.database.write(work)
-        self._gate.arm()
+        self.gate.arm()
         await self.store.bind(instance, is_populated=is_populated)
         await self.audit.start()
         await self.tokens.start(f"entrepot-{await self.database.read(schema.get_registry_id)}")
@@ -185,7 +186,7 @@ class Registry:
         """As `start`, beside a server that may run, and without changing anything. False when no registry is here."""
         instance = await self.database.read(schema.find_instance)
         if instance is not None:
-            self._gate.arm()
+            self.gate.arm()
             await self.store.verify(instance)
         return instance is not None
 
@@ -224,9 +225,9 @@ class Registry:
         try:
             await self.replicas.beat()
         except Outdated as problem:
-            self._gate.shut(problem.text)
+            self.gate.shut(problem.text)
             raise
-        self._gate.reopen()
+        self.gate.reopen()
 
     async def _shows_audit(self) -> bool:
         return await self.replicas.hold("audit")
@@ -299,7 +300,9 @@ def create_app(
     )
     app.router.default = _distribution(registry, guard)
     app.router.redirect_slashes = False  # a redirect would be absolute, made of whatever Host the client sent
-    return Door(app, Observer(metrics), new_id, ending, make_head_limits(config))
+    observer = Observer(metrics)
+    repeats = Repeats(registry.gate, registry.clock, observer, new_id, ending)
+    return Door(app, observer, new_id, ending, make_head_limits(config), repeats)
 
 
 def make_head_limits(config: Config) -> HeadLimits:

@@ -37,6 +37,7 @@ TOKEN_SECONDS = 300
 FEDERATED_TOKEN_SECONDS = 3600
 _CHECKS_AT_ONCE = 4  # of passwords from one address
 _LONGEST_SUBJECT = 255
+_EVER = 2**63
 _WRONG = "the name or the password is wrong"
 
 
@@ -83,7 +84,8 @@ class TokenRefused(Exception):
 class Caller:
     """`ids` are pairs of identity and stamp, none for anonymous. `scopes` is what a token is limited to; Basic is not.
 
-    `grants` are those of the moment, with everybody's. `issued_at` is the token's, in Unix milliseconds;
+    `grants` are those of the moment, with everybody's. `issued_at` is the token's, in Unix milliseconds, and until
+    `holds_until` the same credentials make the same caller as long as nobody changes anything; 0 says nothing of that.
     `is_federated`: by an id token.
     """
 
@@ -92,6 +94,7 @@ class Caller:
     ids: tuple[tuple[int, int], ...] = ()
     scopes: Scopes | None = None
     issued_at: int = 0
+    holds_until: int = 0
     is_federated: bool = False
 
     @property
@@ -344,7 +347,11 @@ class Auth:
     def _make_bearer(self, claims: TokenClaims, found: Sequence[Rights | None]) -> Caller | None:
         """The caller of a token, with the rights that were found of its identities; without any it is a stranger's."""
         caller = self._unite(claims.subject, claims.identities, found) if claims.identities else self._stranger()
-        return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at) if caller else None
+        if caller is None:
+            return None
+        ends = (rights.identity.expires_at or _EVER for rights in found if rights)
+        until = min(claims.expires_at, *ends)
+        return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at, holds_until=until)
 
     async def _make_caller(self, name: str, pairs: Sequence[tuple[int, int]]) -> Caller | None:
         """With the grants of all identities that are still what the pairs say; None when none of them is."""
@@ -361,7 +368,7 @@ class Auth:
         return Caller(name, (*united, *self._stranger().grants), tuple(alive)) if alive else None
 
     def _stranger(self) -> Caller:
-        return Caller("anonymous", (*self._rights.everybodys, *self._everywhere()))
+        return Caller("anonymous", (*self._rights.everybodys, *self._everywhere()), holds_until=_EVER)
 
     def _everywhere(self) -> tuple[Grant, ...]:
         is_undecided = self._anonymous is AnonymousAccess.PROTECTED

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message
 
 from registry.api.door import Door
 from registry.api.origin import is_loopback
+from registry.api.repeats import Repeats
 from registry.app import make_head_limits
 from registry.config import Config
 from registry.edge.connection import Connection
@@ -171,7 +172,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_TICK_SECONDS)
 
 
-def _choose_protocol(config: Config) -> Literal["httptools"] | type[asyncio.Protocol]:
+def _choose_protocol(config: Config, repeats: Repeats | None) -> Literal["httptools"] | type[asyncio.Protocol]:
     if config.edge == "off":
         return "httptools"
     limits = EdgeLimits(
@@ -181,14 +182,14 @@ def _choose_protocol(config: Config) -> Literal["httptools"] | type[asyncio.Prot
         patience=config.body_idle_seconds,
         rate=config.bytes_per_second,
     )
-    return cast("type[asyncio.Protocol]", partial(Connection, limits))  # uvicorn only calls it
+    return cast("type[asyncio.Protocol]", partial(Connection, limits, repeats=repeats))  # uvicorn only calls it
 
 
 def _settings(app: ASGIApp, config: Config, certificate: Certificate | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=_choose_protocol(config),
+        http=_choose_protocol(config, app.repeats if isinstance(app, Door) else None),
         ws="none",
         lifespan="off",  # see _Lifespan
         log_config=None,

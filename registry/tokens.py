@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jwt
@@ -60,7 +60,10 @@ class TokenExpired(TokenInvalid):
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """`identities`: pairs of id and stamp, none for anonymous; `subject`: a name for logs. Instants: milliseconds."""
+    """`identities`: pairs of id and stamp, none for anonymous; `subject`: a name for logs. Instants: milliseconds.
+
+    What was verified expires with its key, if that ends first.
+    """
 
     identities: tuple[tuple[int, int], ...]
     subject: str
@@ -80,7 +83,6 @@ class _PublicKey:
 class _Verified:
     claims: TokenClaims
     kid: str
-    ends_at: int
 
 
 class Tokens:
@@ -180,7 +182,7 @@ class Tokens:
         """What the token says. Raises TokenExpired, TokenInvalid."""
         now = self._clock()
         known = self._verified.get(token)
-        if known is not None and now < known.ends_at and known.kid in self._keys:
+        if known is not None and now < known.claims.expires_at and known.kid in self._keys:
             self._verified.move_to_end(token)
             return known.claims
         self._verified.pop(token, None)
@@ -222,7 +224,7 @@ class Tokens:
         except jwt.PyJWTError:
             raise TokenInvalid("its signature, issuer or audience is not this registry's") from None
         claims = _read_claims(_decode_object(payload), now)
-        return _Verified(claims, kid, min(claims.expires_at, key.ends_at))
+        return _Verified(replace(claims, expires_at=min(claims.expires_at, key.ends_at)), kid)
 
     def _find_key(self, header: dict[str, Any], now: int) -> tuple[str, _PublicKey]:
         kid = header.get("kid")

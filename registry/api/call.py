@@ -62,6 +62,11 @@ class Call:
             raise AccessChanged
 
     @property
+    def record(self) -> Record:
+        found: Record = self.request.scope["entrepot.record"]
+        return found
+
+    @property
     def repository(self) -> RepositoryName:
         return self.target.repository
 
@@ -85,8 +90,7 @@ class Call:
 
         Who waits for `100 Continue` has sent all there will be. Raises ClientDisconnect, and what admit raises.
         """
-        record: Record = self.request.scope["entrepot.record"]
-        if not record.has_whole_body and "expect" not in self.request.headers:
+        if not self.record.has_whole_body and "expect" not in self.request.headers:
             await forget(self.request.receive, MOST_FORGOTTEN, FORGET_SECONDS)
             await self.admit_again()
 

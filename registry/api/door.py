@@ -12,6 +12,7 @@ from registry.api.extensions import ZERO_COPY
 from registry.api.head import HeadLimits
 from registry.api.health import Ending
 from registry.api.observe import Observer, Record
+from registry.api.repeats import Draft, Repeats
 from registry.errors import RegistryError, Unavailable
 
 
@@ -19,8 +20,15 @@ class Door:
     """Wraps `app`: request ids, the headers that every answer carries, the log line and the counters."""
 
     def __init__(
-        self, app: ASGIApp, observer: Observer, new_id: Callable[[], str], ending: Ending, limits: HeadLimits
+        self,
+        app: ASGIApp,
+        observer: Observer,
+        new_id: Callable[[], str],
+        ending: Ending,
+        limits: HeadLimits,
+        repeats: Repeats,
     ) -> None:
+        self.repeats = repeats
         self._app = app
         self._limits = limits
         self._observer = observer
@@ -34,6 +42,9 @@ class Door:
         record = self._observer.begin(self._new_id(), scope["client"][0] if scope.get("client") else "")
         record.has_whole_body = not _has_body(scope)
         scope["entrepot.record"] = record
+        draft = self.repeats.begin(scope)
+        if draft is not None:
+            send = _drafted(draft, send)
         marked = _marked(scope, receive, send, record, self.ending)
         try:
             if refusal := self._find_refusal(scope):
@@ -48,7 +59,9 @@ class Door:
                 answer.headers["Connection"] = "close"
                 await answer(scope, receive, marked)
         finally:
-            self._observer.finish(scope, record)
+            line = self._observer.finish(scope, record)
+        if draft is not None:
+            self.repeats.end(draft, record, line)
 
     def _find_refusal(self, scope: Scope) -> RegistryError | None:
         """The edge's, which hands over what is no request that could be served; or for what another let through."""
@@ -58,6 +71,14 @@ class Door:
             return refusal
         found: RegistryError | None = scope.get("entrepot.refusal")
         return found
+
+
+def _drafted(draft: Draft, send: Send) -> Send:
+    async def drafting(message: Message) -> None:
+        draft.take(message)
+        await send(message)
+
+    return drafting
 
 
 def _counted(receive: Receive, record: Record) -> Receive:

@@ -1,6 +1,7 @@
 """Who asks, and whether they may: before anything is looked up. A verdict becomes what a client can act on."""
 
 import contextlib
+from functools import partial
 
 from starlette.requests import Request
 
@@ -62,7 +63,7 @@ class Guard:
             recalled = self._auth.recall(self._parse_credentials(request), action, repository)
             if recalled:
                 self._count(recalled.caller, record)
-                record.actor = recalled.caller.name
+                _note_caller(recalled.caller, record)
             return recalled
         return None
 
@@ -103,7 +104,7 @@ class Guard:
             raise self._unauthorized(str(problem), request, scope, _INVALID) from None
         except (CredentialsInvalid, LoginFailed) as problem:
             raise self._unauthorized(str(problem), request, scope) from None
-        request.scope["entrepot.record"].actor = caller.name
+        _note_caller(caller, request.scope["entrepot.record"])
         return caller
 
     def _begin(self, request: Request) -> Record:
@@ -119,8 +120,10 @@ class Guard:
         """Once, however often it is admitted."""
         if record.is_counted:
             return
-        self._limits.take(network_of(record.client) if caller.is_anonymous else f"name {caller.name}")
+        take = partial(self._limits.take, network_of(record.client) if caller.is_anonymous else f"name {caller.name}")
+        take()
         record.is_counted = True
+        record.effects.append(take)
 
     def _refuse(
         self, verdict: Verdict, request: Request, action: Action, repository: RepositoryName | None, scope: str
@@ -145,6 +148,10 @@ class Guard:
         if self._auth.is_open:
             return Unauthorized(message, BASIC)
         return Unauthorized(message, self._challenger.make(request, self._auth.service, scope, error, message))
+
+
+def _note_caller(caller: Caller, record: Record) -> None:
+    record.actor, record.holds_until = caller.name, caller.holds_until
 
 
 def show_scope(action: Action, repository: RepositoryName | None) -> str:

@@ -1,6 +1,7 @@
 """Manifests, tags and referrers over HTTP."""
 
 import json
+from functools import partial
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -56,7 +57,9 @@ class ManifestEndpoints:
         headers = {"Docker-Content-Digest": manifest.digest, "ETag": f'"{manifest.digest}"'}
         is_known = is_unchanged(call.request, manifest.digest)
         content = b"" if is_known or call.request.method == "HEAD" else await self._manifests.read(manifest)
-        self._pulls.note(manifest.id, call.caller.name)
+        note = partial(self._pulls.note, manifest.id, call.caller.name)
+        note()
+        call.record.effects.append(note)
         if is_known:
             return Response(status_code=304, headers=headers)
         headers |= {"Content-Type": manifest.media_type, "Content-Length": str(manifest.size)}

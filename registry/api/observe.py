@@ -1,6 +1,7 @@
 """What is written down of every request: one log line, and counters whose labels are closed sets."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from urllib.parse import unquote_plus
@@ -31,6 +32,9 @@ class Record:
 
     `is_counted`: it has taken its share of what the caller may ask for in a second. `refusal` is what the client was
     told of an error.
+
+    `may_repeat`: the same request has the same answer until `holds_until` (Unix milliseconds), as long as the database
+    is as it is; `effects` are what each repeat does besides.
     """
 
     request_id: str
@@ -46,12 +50,16 @@ class Record:
     has_answer: bool = False
     is_counted: bool = False
     refusal: str = ""
+    may_repeat: bool = False
+    holds_until: int = 0
+    effects: list[Callable[[], object]] = field(default_factory=list)
 
 
 class Observer:
     """Counts requests, and logs those that are finished."""
 
     def __init__(self, metrics: CollectorRegistry) -> None:
+        self._log = log.bind()  # once: to find out how it is set up takes as long as to write a line
         labels = ("method", "route", "status")
         self._requests = Counter("entrepot_requests", "Requests answered", labels, registry=metrics)
         self._seconds = Histogram(
@@ -62,6 +70,9 @@ class Observer:
         self._in_progress = Gauge(
             "entrepot_requests_in_progress", "Requests whose answer has not ended", registry=metrics
         )
+        self._repeated = Counter(
+            "entrepot_repeated_requests", "Requests that were answered as the same request was before", registry=metrics
+        )
         self._meters: dict[tuple[str, str, int], _Meters] = {}
 
     def begin(self, request_id: str, client: str) -> Record:
@@ -69,17 +80,29 @@ class Observer:
         self._in_progress.inc()
         return Record(request_id, client=client)
 
-    def finish(self, scope: Scope, record: Record) -> None:
-        seconds = monotonic() - record.started
+    def finish(self, scope: Scope, record: Record) -> "Line":
+        """Returns what was noted, for those that come again."""
         meters = self._find_meters(scope["method"] if scope["method"] in _METHODS else "other", record)
-        meters.requests.inc()
-        meters.seconds.observe(seconds)
-        meters.received.inc(record.received)
-        meters.sent.inc(record.sent)
-        if scope["path"] not in _QUIET:
-            tell = log.error if record.status in _FAILURES else log.info
-            tell("request", **_fields(scope, record, seconds))
+        fields = {} if scope["path"] in _QUIET else _fields(scope, record)
+        line = Line(meters, record.status in _FAILURES, record.received, record.sent, fields)
+        self._note(line, record.request_id, record.started)
         self._in_progress.dec()
+        return line
+
+    def repeat(self, line: "Line", request_id: str, started: float) -> None:
+        """Another request has got the same answer; `started` as `monotonic` has it."""
+        self._repeated.inc()
+        self._note(line, request_id, started)
+
+    def _note(self, line: "Line", request_id: str, started: float) -> None:
+        seconds = monotonic() - started
+        line.meters.requests.inc()
+        line.meters.seconds.observe(seconds)
+        line.meters.received.inc(line.received)
+        line.meters.sent.inc(line.sent)
+        if line.fields:
+            tell = self._log.error if line.is_failure else self._log.info
+            tell("request", **line.fields, milliseconds=round(seconds * 1000, 3), request_id=request_id)
 
     def _find_meters(self, method: str, record: Record) -> "_Meters":
         """Looked up by their labels once: that takes longer than counting."""
@@ -104,7 +127,18 @@ class _Meters:
     sent: Counter
 
 
-def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is noted of a request, but for its id and its time. Without `fields` it is only counted."""
+
+    meters: _Meters
+    is_failure: bool
+    received: int
+    sent: int
+    fields: dict[str, object]
+
+
+def _fields(scope: Scope, record: Record) -> dict[str, object]:
     headers = Headers(scope=scope)
     optional = {
         "range": headers.get("range"),
@@ -120,11 +154,9 @@ def _fields(scope: Scope, record: Record, seconds: float) -> dict[str, object]:
         "status": record.status,
         "received": record.received,
         "sent": record.sent,
-        "milliseconds": round(seconds * 1000, 3),
         "client": record.client,
         "actor": record.actor,
         "user_agent": _printable(headers.get("user-agent", "")),
-        "request_id": record.request_id,
         **{name: _printable(value) for name, value in optional.items() if value},
     }
 

@@ -31,13 +31,15 @@ class Route:
     """`spec` is the endpoint's id in distribution-spec, section "Endpoints".
 
     `confirms`: the endpoint asks for the epoch of access together with what it is about, and confirms the caller by it,
-    so that no question for it need come before.
+    so that no question for it need come before. `repeats`: the answer follows from the request and the database, and
+    what the endpoint does besides is among the record's effects.
     """
 
     endpoint: Endpoint
     action: Action
     spec: str
     confirms: bool = False
+    repeats: bool = False
 
 
 Routes: TypeAlias = Mapping[tuple[Kind, str], Route]
@@ -47,15 +49,15 @@ def make_routes(
     manifests: ManifestEndpoints, blobs: BlobEndpoints, uploads: UploadEndpoints, repositories: RepositoryEndpoints
 ) -> Routes:
     return {
-        (Kind.ROOT, "GET"): Route(repositories.root, Action.ANY, "end-1"),
-        (Kind.ROOT, "HEAD"): Route(repositories.root, Action.ANY, "end-1"),
+        (Kind.ROOT, "GET"): Route(repositories.root, Action.ANY, "end-1", repeats=True),
+        (Kind.ROOT, "HEAD"): Route(repositories.root, Action.ANY, "end-1", repeats=True),
         (Kind.CATALOG, "GET"): Route(repositories.catalog, Action.CATALOG, ""),
         (Kind.CATALOG, "HEAD"): Route(repositories.catalog, Action.CATALOG, ""),
         (Kind.BLOB, "GET"): Route(blobs.get, Action.PULL, "end-2"),
         (Kind.BLOB, "HEAD"): Route(blobs.head, Action.PULL, "end-2"),
         (Kind.BLOB, "DELETE"): Route(blobs.delete, Action.DELETE, "end-10"),
-        (Kind.MANIFEST, "GET"): Route(manifests.get, Action.PULL, "end-3", confirms=True),
-        (Kind.MANIFEST, "HEAD"): Route(manifests.get, Action.PULL, "end-3", confirms=True),
+        (Kind.MANIFEST, "GET"): Route(manifests.get, Action.PULL, "end-3", confirms=True, repeats=True),
+        (Kind.MANIFEST, "HEAD"): Route(manifests.get, Action.PULL, "end-3", confirms=True, repeats=True),
         (Kind.MANIFEST, "PUT"): Route(manifests.put, Action.PUSH, "end-7"),
         (Kind.MANIFEST, "DELETE"): Route(manifests.delete, Action.DELETE, "end-9"),
         (Kind.TAGS, "GET"): Route(manifests.list_tags, Action.PULL, "end-8"),
@@ -88,6 +90,7 @@ class Distribution:
         route = self._routes.get((target.kind, request.method))
         if route is None:
             raise MethodNotAllowed(method for kind, method in self._routes if kind is target.kind)
+        record.may_repeat = route.repeats
         recalled = self._guard.recall(request, route.action, target.repository) if route.confirms else None
         with contextlib.suppress(ClientDisconnect):  # nobody is there to answer
             try:

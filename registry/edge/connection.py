@@ -14,8 +14,10 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from registry.api.extensions import ZERO_COPY
-from registry.edge.exchange import Exchange
+from registry.api.extensions import BYTES, ZERO_COPY
+from registry.api.repeats import Repeats
+from registry.edge.deadline import Deadline
+from registry.edge.exchange import OK, Exchange
 from registry.edge.head import Head
 from registry.edge.limits import EdgeLimits
 from registry.edge.outlet import ClientTooSlow, Outlet
@@ -36,9 +38,11 @@ class Connection(asyncio.Protocol):
         config: uvicorn.Config,
         server_state: ServerState,
         app_state: dict[str, Any],
+        repeats: Repeats | None = None,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._limits = limits
+        self._repeats = repeats
         self._app = cast("ASGIApp", config.loaded_app)
         self._state = server_state
         self._app_state = app_state
@@ -58,12 +62,12 @@ class Connection(asyncio.Protocol):
         self._drained = asyncio.Event()
         self._drained.set()
         self._unseen = 0  # bytes that the parser keeps to itself: of a header, or of a trailer, that does not end
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0  # by the loop's time; none is 0
+        self._deadline = Deadline(self._loop, self._give_up)
         self._waits_since = 0.0  # when the application began to wait for the body, by the loop's time; 0: it does not
         self._waited = 0.0  # seconds that it has waited for this body in all
         self._body_size = 0
         self._length: int | None = None  # that the head of this body gave it
+        self._begun = 0  # requests
         self._unread = b""  # what has come and was not yet parsed
 
     # The transport's side.
@@ -74,13 +78,12 @@ class Connection(asyncio.Protocol):
         self._server = _address(transport.get_extra_info("sockname"))
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn means any protocol with a shutdown
-        self._expect_within(self._limits.header_seconds)
+        self._deadline.set(self._limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever it was, it is over
         self._state.connections.discard(self)
         self._is_ending = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.close()
         for exchange in (self._answering, *self._waiting):
             if exchange is not None:
                 exchange.abandon()
@@ -101,9 +104,38 @@ class Connection(asyncio.Protocol):
         self._drained.set()
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_ending:
-            self._unread += data
-            self._read_on()
+        if self._is_ending:
+            return
+        may_repeat = self._is_idle and len(data) <= _SLICE and data.endswith(b"\r\n\r\n")
+        if may_repeat and self._repeat(data):
+            return
+        begun = self._begun
+        self._unread += data
+        self._read_on()
+        alone = self._answering if may_repeat and self._begun == begun + 1 and self._is_last else None
+        if alone is not None and alone.keeps:
+            alone.scope[BYTES] = data
+
+    @property
+    def _is_idle(self) -> bool:
+        """Nothing has come of a next request, and nothing is to be answered, nor stays to be taken by the client."""
+        is_between = self._answering is None and self._head is None and self._reading is None and not self._unread
+        return is_between and self._drained.is_set()
+
+    @property
+    def _is_last(self) -> bool:
+        """The request that is answered has no body, and nothing is behind it."""
+        return not self._waiting and not self._is_ending and self._reading is None and self._length == 0
+
+    def _repeat(self, data: bytes) -> bool:
+        """Answer at once, if that is known."""
+        answer = self._repeats.answer(self._client[0], data) if self._repeats and self._client else None
+        if answer is None:
+            return False
+        self._state.total_requests += 1
+        self._transport.write(b"%b%b%b" % (OK, self.date, answer))
+        self._deadline.set(self._limits.idle_seconds)
+        return True
 
     def _read_on(self) -> None:
         """In slices: one packet has room for thousands of small requests, and more than a few need not be known."""
@@ -142,7 +174,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._head, self._unseen = Head(self._limits.head), 0
-        self._expect_within(self._limits.header_seconds)
+        self._deadline.set(self._limits.header_seconds)
 
     def on_url(self, url: bytes) -> None:
         self._unseen = 0
@@ -166,6 +198,7 @@ class Connection(asyncio.Protocol):
         has_body = head.length != 0
         self._reading = Exchange(self, scope, has_body=has_body, expects=head.expects_continue, keeps=keeps)
         self._waited, self._body_size, self._length = 0.0, 0, head.length
+        self._begun += 1
         self._begin(self._reading)
 
     def on_body(self, body: bytes) -> None:
@@ -230,7 +263,7 @@ class Connection(asyncio.Protocol):
         """The application can go on when more of the body is here: the client has patience, and what its rate earns."""
         self._waits_since = self._loop.time()
         earned = self._body_size / self._limits.rate if self._limits.rate else self._waited
-        self._expect_within(max(0.0, self._limits.patience + earned - self._waited))
+        self._deadline.set(max(0.0, self._limits.patience + earned - self._waited))
         self._resume()
 
     def end_exchange(self, exchange: Exchange) -> None:
@@ -242,7 +275,7 @@ class Connection(asyncio.Protocol):
         elif self._is_ending or not exchange.keeps:
             self._close()
         elif self._head is None:  # else the head that is coming has a deadline of its own
-            self._expect_within(self._limits.idle_seconds)
+            self._deadline.set(self._limits.idle_seconds)
         if len(self._waiting) < self._limits.pipelined:
             self._resume()
 
@@ -282,7 +315,7 @@ class Connection(asyncio.Protocol):
         }
 
     def _begin(self, exchange: Exchange) -> None:
-        self._deadline = 0.0
+        self._deadline.clear()
         if self._answering is None:
             self._answer(exchange)
             return
@@ -300,7 +333,7 @@ class Connection(asyncio.Protocol):
         """What came is no request, so nothing behind it is one either: it is answered in its turn, and that is all."""
         self._is_ending = True
         self._lingers = True
-        self._deadline = 0.0
+        self._deadline.clear()
         if self._reading is not None and self._reading.is_over:  # answered before its body had come
             self._close()
             return
@@ -335,33 +368,20 @@ class Connection(asyncio.Protocol):
         if self._lingers and self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
             self._resume()
-            self._expect_within(_LINGER_SECONDS)
+            self._deadline.set(_LINGER_SECONDS)
             return
         self._transport.close()
-        self._expect_within(self._limits.patience)
+        self._deadline.set(self._limits.patience)
 
     def _stop_waiting(self) -> None:
         if self._waits_since:
             self._waited += self._loop.time() - self._waits_since
-            self._waits_since = self._deadline = 0.0
+            self._waits_since = 0.0
+            self._deadline.clear()
 
-    def _expect_within(self, seconds: float) -> None:
-        """Something must happen until then; what does says so by another deadline, or by none."""
-        self._deadline = self._loop.time() + seconds
-        if self._timer is not None and self._timer.when() > self._deadline:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._deadline, self._look_at_the_time)
-
-    def _look_at_the_time(self) -> None:
-        """One timer for all deadlines of a connection: most of them are over before it goes off."""
-        self._timer = None
-        if not self._deadline:
-            return
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._look_at_the_time)
-        elif self._is_ending:
+    def _give_up(self) -> None:
+        """What was expected has not come in time."""
+        if self._is_ending:
             self._transport.abort()
         elif self._head is not None:
             self._refuse(HeadStalled())

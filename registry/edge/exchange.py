@@ -21,6 +21,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
+OK = _STATUS[HTTPStatus.OK]
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JOINED = 64 << 10  # bytes of a body's first piece that leave with the head in one write

@@ -71,6 +71,12 @@ class Database(Protocol):
         work that `adds` what a push brings is refused already when only the reserve is left.
         """
 
+    def version(self) -> int | None:
+        """As long as it is the same, so is everything in the database; None where only the database knows.
+
+        Raises Unavailable.
+        """
+
     def checkpoint(self) -> None:
         """Do now what writers would have to do at their next commit, where there is something like that."""
 

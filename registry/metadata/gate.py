@@ -73,6 +73,9 @@ class Gate:
 
         return await self._database.write(guarded, adds=adds)
 
+    def version(self) -> int | None:
+        return None if self._refusal is not None else self._database.version()
+
     def checkpoint(self) -> None:
         self._database.checkpoint()
 

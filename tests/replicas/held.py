@@ -42,6 +42,9 @@ class HeldDatabase:
         await self._pass("write")
         return answer
 
+    def version(self) -> int | None:
+        return None
+
     def checkpoint(self) -> None:
         self._database.checkpoint()
 

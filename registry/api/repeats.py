@@ -1,0 +1,141 @@
+"""Answers that are given again: to the same bytes from the same address, while nothing in the database has changed.
+
+Who asks, for what, whether they may, what is logged of it: all that follows from the request's bytes, the address, the
+settings, the database and the time. So a request that is known byte for byte needs none of it found out anew. What it
+does besides is done again: it takes its share of the caller's requests, counts as a pull, and is logged.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import monotonic
+from typing import TypeAlias
+
+from starlette.types import Message, Scope
+
+from registry.api.extensions import BYTES
+from registry.api.health import Ending
+from registry.api.observe import Line, Observer, Record
+from registry.errors import RegistryError
+from registry.identity import Clock
+from registry.metadata.database import Database
+
+Key: TypeAlias = tuple[str, bytes]  # the client's address, and all that it sent
+
+_MOST = 16 << 20  # bytes of requests and answers, in all
+_LARGEST = 256 << 10  # bytes of one answer
+_OVERHEAD = 2_000  # bytes that it takes to remember any
+_ID = b"x-request-id"
+
+
+@dataclass(slots=True)
+class Draft:
+    """Of an answer that is being given: it was begun when the database had the `version`."""
+
+    key: Key
+    version: int
+    is_bodiless: bool
+    status: int = 0
+    head: bytes = b""  # of the answer, all but the request's id; nothing for one that cannot be repeated
+    content: bytes | None = None  # until it is here as a whole
+
+    def take(self, message: Message) -> None:
+        """What is sent to the client."""
+        if message["type"] == "http.response.start":
+            self.status, self.head = message["status"], _joined(message["headers"])
+        elif self.content is None and not message.get("more_body", False):
+            self.content = b"" if self.is_bodiless else message.get("body")
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    version: int  # of the database
+    holds_until: int  # for the caller, in Unix milliseconds
+    effects: tuple[Callable[[], object], ...]
+    line: Line
+    head: bytes
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + len(self.content) + _OVERHEAD
+
+
+class Repeats:
+    """To be asked from one event loop. No state of the database older than the question is ever answered from.
+
+    A asks for the version, B's change is acknowledged, A answers what was true before it: A was sent before that
+    acknowledgement, so it may. What is kept was found while the version stood, or it is not kept.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, observer: Observer, new_id: Callable[[], str], ending: Ending
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._observer = observer
+        self._new_id = new_id
+        self._ending = ending
+        self._kept: OrderedDict[Key, _Repeat] = OrderedDict()
+        self._size = 0
+
+    def answer(self, address: str, request: bytes) -> bytes | None:
+        """What follows the line that says 200; None when it is to be found out."""
+        started = monotonic()
+        key = address, request
+        repeat = self._kept.get(key)
+        if repeat is None or self._ending.is_begun or self._clock() >= repeat.holds_until:
+            return None
+        if self._find_version() != repeat.version:
+            return None
+        try:
+            for effect in repeat.effects:
+                effect()
+        except RegistryError:  # it is raised again when all is found out anew
+            return None
+        self._kept.move_to_end(key)
+        request_id = self._new_id()
+        self._observer.repeat(repeat.line, request_id, started)
+        return b"%b%b\r\n\r\n%b" % (repeat.head, request_id.encode(), repeat.content)
+
+    def begin(self, scope: Scope) -> Draft | None:
+        """None for what cannot come again as it is. To be called before anything is asked for the answer."""
+        request = scope.get(BYTES)
+        if request is None:
+            return None
+        version = self._find_version()
+        if version is None:
+            return None
+        return Draft((scope["client"][0], request), version, is_bodiless=scope["method"] == "HEAD")
+
+    def end(self, draft: Draft, record: Record, line: Line) -> None:
+        """Keep the answer, if it may be given again."""
+        if not (record.may_repeat and draft.content is not None and draft.status == HTTPStatus.OK and draft.head):
+            return
+        if len(draft.content) > _LARGEST or self._find_version() != draft.version:
+            return
+        repeat = _Repeat(draft.version, record.holds_until, tuple(record.effects), line, draft.head, draft.content)
+        self._forget(draft.key)
+        self._kept[draft.key] = repeat
+        self._size += len(draft.key[1]) + repeat.size
+        while self._size > _MOST:
+            self._forget(next(iter(self._kept)))
+
+    def _find_version(self) -> int | None:
+        try:
+            return self._database.version()
+        except RegistryError:
+            return None
+
+    def _forget(self, key: Key) -> None:
+        repeat = self._kept.pop(key, None)
+        if repeat is not None:
+            self._size -= len(key[1]) + repeat.size
+
+
+def _joined(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    lines = {name.lower(): b"%b: %b\r\n" % (name, value) for name, value in headers}
+    if len(lines) < len(headers) or b"connection" in lines or b"content-length" not in lines:
+        return b""
+    return b"".join(line for name, line in lines.items() if name != _ID) + b"X-Request-ID: "
