@@ -23,7 +23,7 @@ from registry.api.guard import Guard
 from registry.api.head import HeadLimits
 from registry.api.health import Ending, HealthEndpoints
 from registry.api.manifests import ManifestEndpoints
-from registry.api.observe import Observer
+from registry.api.observe import Observer, RequestLog, StructuredLog
 from registry.api.repeats import Repeats
 from registry.api.repositories import RepositoryEndpoints
 from registry.api.routes import Distribution, make_routes
@@ -67,6 +67,7 @@ from storage.sharing import Sharing
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+_ID_BYTES, _IDS_AT_ONCE = 16, 256
 _TEND_SECONDS = 1
 _COLLECTOR = "collector"
 _COLLECT_SECONDS = 5
@@ -81,7 +82,20 @@ _MOST_LINGER_SECONDS = 5  # load balancers see within it that a server ends
 
 def new_id() -> str:
     """128 random bits: nobody guesses another's upload session."""
-    return secrets.token_hex(16)
+    return secrets.token_hex(_ID_BYTES)
+
+
+class RequestIds:
+    """Random ones, many from one question to the system: they are told to clients, and open nothing."""
+
+    def __init__(self) -> None:
+        self._left: list[str] = []
+
+    def __call__(self) -> str:
+        if not self._left:
+            digits = secrets.token_hex(_ID_BYTES * _IDS_AT_ONCE)
+            self._left = [digits[at : at + 2 * _ID_BYTES] for at in range(0, len(digits), 2 * _ID_BYTES)]
+        return self._left.pop()
 
 
 class Registry:
@@ -258,7 +272,12 @@ class Registry:
 
 
 def create_app(
-    config: Config, *, clock: Clock | None = None, reach: Reach = pass_by, windows: Windows | None = None
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    reach: Reach = pass_by,
+    windows: Windows | None = None,
+    request_log: RequestLog | None = None,
 ) -> Door:
     """The whole registry as one ASGI application; two of them can live in one process."""
     registry = Registry(config, clock=clock, reach=reach, windows=windows)
@@ -300,9 +319,11 @@ def create_app(
     )
     app.router.default = _distribution(registry, guard)
     app.router.redirect_slashes = False  # a redirect would be absolute, made of whatever Host the client sent
-    observer = Observer(metrics)
-    repeats = Repeats(registry.gate, registry.clock, observer, new_id, ending)
-    return Door(app, observer, new_id, ending, make_head_limits(config), repeats)
+    observer = Observer(request_log or StructuredLog())
+    metrics.register(observer.tallies)
+    request_ids = RequestIds()
+    repeats = Repeats(registry.gate, registry.clock, observer, request_ids, ending)
+    return Door(app, observer, request_ids, ending, make_head_limits(config), repeats)
 
 
 def make_head_limits(config: Config) -> HeadLimits:

@@ -1,12 +1,13 @@
 """What a line of the log is: for programs one JSON object in ASCII, whatever somebody has put into it."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from registry.logs import Stamp, for_a_program
+from registry.logs import Batch, Stamp, for_a_program
 
 VALUES = ["text", "\x1b[31m\x9b\u2028é", "\ud800", 'a "quoted" \\ line\n', 1, 0.25, None, True, ["a"], {"b": 1}]
 
@@ -38,3 +39,28 @@ def test_stamps() -> None:
     for instant in instants:
         read = datetime.fromisoformat(stamp(None, "info", {})["timestamp"])
         assert read == datetime.fromtimestamp(instant // 10**9, UTC).replace(microsecond=instant // 1000 % 10**6)
+
+
+def test_lines_of_one_turn() -> None:
+    """They are written together, when the event loop has done what it has to do, each as any other line would be."""
+    written: list[bytes] = []
+    batch = Batch(written.append, lambda: 1_764_000_000_000_042_000)
+    fields = {"path": "/v2/", "user_agent": 'a "quoted" \\ é', "status": 200}
+
+    async def ask() -> None:
+        write = batch.prepare(fields, is_failure=False)
+        for number in range(3):
+            write(0.25, f"id-{number}")
+        batch.prepare(fields, is_failure=True)(0.5, "id-3")
+        assert not written
+        await asyncio.sleep(0)
+        write(1.0, "id-4")
+        await asyncio.sleep(0)
+
+    asyncio.run(ask())
+    assert [content.count(b"\n") for content in written] == [4, 1]
+    lines = [json.loads(line) for line in b"".join(written).splitlines()]
+    same = fields | {"event": "request", "level": "info", "timestamp": "2025-11-24T16:00:00.000042Z"}
+    assert lines[0] == same | {"milliseconds": 0.25, "request_id": "id-0"}
+    assert lines[3] == same | {"milliseconds": 0.5, "request_id": "id-3", "level": "error"}
+    assert [line["request_id"] for line in lines] == [f"id-{number}" for number in range(5)]

@@ -1,15 +1,17 @@
 """What is written down of every request: one log line, and counters whose labels are closed sets."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Protocol
 from urllib.parse import unquote_plus
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers
 from starlette.types import Scope
+
+from registry.api.tallies import Tallies, Tally
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -55,87 +57,77 @@ class Record:
     effects: list[Callable[[], object]] = field(default_factory=list)
 
 
-class Observer:
-    """Counts requests, and logs those that are finished."""
+class RequestLog(Protocol):
+    """Where the lines of requests go."""
 
-    def __init__(self, metrics: CollectorRegistry) -> None:
+    def prepare(self, fields: Mapping[str, object], *, is_failure: bool) -> "WriteLine":
+        """What writes lines that all have these fields."""
+
+
+class WriteLine(Protocol):
+    def __call__(self, milliseconds: float, request_id: str) -> None: ...
+
+
+class StructuredLog:
+    """As everything else that is logged."""
+
+    def __init__(self) -> None:
         self._log = log.bind()  # once: to find out how it is set up takes as long as to write a line
-        labels = ("method", "route", "status")
-        self._requests = Counter("entrepot_requests", "Requests answered", labels, registry=metrics)
-        self._seconds = Histogram(
-            "entrepot_request_seconds", "Time to the end of the answer", ("method", "route"), registry=metrics
-        )
-        self._received = Counter("entrepot_received_bytes", "Bytes of request bodies", ("route",), registry=metrics)
-        self._sent = Counter("entrepot_sent_bytes", "Bytes of response bodies", ("route",), registry=metrics)
-        self._in_progress = Gauge(
-            "entrepot_requests_in_progress", "Requests whose answer has not ended", registry=metrics
-        )
-        self._repeated = Counter(
-            "entrepot_repeated_requests", "Requests that were answered as the same request was before", registry=metrics
-        )
-        self._meters: dict[tuple[str, str, int], _Meters] = {}
 
-    def begin(self, request_id: str, client: str) -> Record:
-        """To be finished, whatever becomes of it."""
-        self._in_progress.inc()
-        return Record(request_id, client=client)
+    def prepare(self, fields: Mapping[str, object], *, is_failure: bool) -> WriteLine:
+        tell = self._log.error if is_failure else self._log.info
 
-    def finish(self, scope: Scope, record: Record) -> "Line":
-        """Returns what was noted, for those that come again."""
-        meters = self._find_meters(scope["method"] if scope["method"] in _METHODS else "other", record)
-        fields = {} if scope["path"] in _QUIET else _fields(scope, record)
-        line = Line(meters, record.status in _FAILURES, record.received, record.sent, fields)
-        self._note(line, record.request_id, record.started)
-        self._in_progress.dec()
-        return line
+        def write(milliseconds: float, request_id: str) -> None:
+            tell("request", **fields, milliseconds=milliseconds, request_id=request_id)
 
-    def repeat(self, line: "Line", request_id: str, started: float) -> None:
-        """Another request has got the same answer; `started` as `monotonic` has it."""
-        self._repeated.inc()
-        self._note(line, request_id, started)
-
-    def _note(self, line: "Line", request_id: str, started: float) -> None:
-        seconds = monotonic() - started
-        line.meters.requests.inc()
-        line.meters.seconds.observe(seconds)
-        line.meters.received.inc(line.received)
-        line.meters.sent.inc(line.sent)
-        if line.fields:
-            tell = self._log.error if line.is_failure else self._log.info
-            tell("request", **line.fields, milliseconds=round(seconds * 1000, 3), request_id=request_id)
-
-    def _find_meters(self, method: str, record: Record) -> "_Meters":
-        """Looked up by their labels once: that takes longer than counting."""
-        key = method, record.route, record.status
-        if key not in self._meters:
-            self._meters[key] = _Meters(
-                self._requests.labels(method, record.route, str(record.status)),
-                self._seconds.labels(method, record.route),
-                self._received.labels(record.route),
-                self._sent.labels(record.route),
-            )
-        return self._meters[key]
-
-
-@dataclass(frozen=True, slots=True)
-class _Meters:
-    """Of the requests of one method, route and status."""
-
-    requests: Counter
-    seconds: Histogram
-    received: Counter
-    sent: Counter
+        return write
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is noted of a request, but for its id and its time. Without `fields` it is only counted."""
+    """What is noted of a request, but for its id and its time; without `write` it is only counted."""
 
-    meters: _Meters
-    is_failure: bool
+    tally: Tally
     received: int
     sent: int
-    fields: dict[str, object]
+    write: WriteLine | None
+
+    def note(self, started: float, request_id: str) -> None:
+        """`started` as `monotonic` has it."""
+        seconds = monotonic() - started
+        self.tally.add(seconds, self.received, self.sent)
+        if self.write is not None:
+            self.write(round(seconds * 1000, 3), request_id)
+
+
+class Observer:
+    """Counts requests, and logs those that are finished."""
+
+    def __init__(self, request_log: RequestLog) -> None:
+        self.tallies = Tallies()
+        self._log = request_log
+
+    def begin(self, request_id: str, client: str) -> Record:
+        """To be finished, whatever becomes of it."""
+        self.tallies.in_progress += 1
+        return Record(request_id, client=client)
+
+    def finish(self, scope: Scope, record: Record) -> Line:
+        """Returns what was noted, for those that come again."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        tally = self.tallies.find(method, record.route, record.status)
+        is_failure = record.status in _FAILURES
+        is_quiet = scope["path"] in _QUIET
+        write = None if is_quiet else self._log.prepare(_fields(scope, record), is_failure=is_failure)
+        line = Line(tally, record.received, record.sent, write)
+        line.note(record.started, record.request_id)
+        self.tallies.in_progress -= 1
+        return line
+
+    def repeat(self, line: Line, request_id: str, started: float) -> None:
+        """Another request has got the same answer."""
+        self.tallies.repeated += 1
+        line.note(started, request_id)
 
 
 def _fields(scope: Scope, record: Record) -> dict[str, object]:

@@ -34,7 +34,7 @@ class Draft:
     """Of an answer that is being given: it was begun when the database had the `version`."""
 
     key: Key
-    version: int
+    version: object
     is_bodiless: bool
     status: int = 0
     head: bytes = b""  # of the answer, all but the request's id; nothing for one that cannot be repeated
@@ -50,7 +50,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class _Repeat:
-    version: int  # of the database
+    version: object  # of the database
     holds_until: int  # for the caller, in Unix milliseconds
     effects: tuple[Callable[[], object], ...]
     line: Line
@@ -122,7 +122,7 @@ class Repeats:
         while self._size > _MOST:
             self._forget(next(iter(self._kept)))
 
-    def _find_version(self) -> int | None:
+    def _find_version(self) -> object:
         try:
             return self._database.version()
         except RegistryError:

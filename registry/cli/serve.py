@@ -60,7 +60,8 @@ def serve(  # noqa: PLR0913 - each is a flag
         refuse_exposure(config, is_guarded=is_known)
         certificate = open_certificate(config)
         with explained(config, invocation):
-            run_server(create_app(config), config, partial(announce, config, is_guarded=is_known), certificate)
+            app = create_app(config, request_log=logs.make_request_log())
+            run_server(app, config, partial(announce, config, is_guarded=is_known), certificate)
     except CannotServe as problem:
         raise Refused(str(problem)) from None
 

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._body_size = 0
         self._length: int | None = None  # that the head of this body gave it
         self._begun = 0  # requests
+        self._dated: tuple[object, bytes] = None, b""
         self._unread = b""  # what has come and was not yet parsed
 
     # The transport's side.
@@ -130,12 +131,11 @@ class Connection(asyncio.Protocol):
     def _repeat(self, data: bytes) -> bool:
         """Answer at once, if that is known."""
         answer = self._repeats.answer(self._client[0], data) if self._repeats and self._client else None
-        if answer is None:
-            return False
-        self._state.total_requests += 1
-        self._transport.write(b"%b%b%b" % (OK, self.date, answer))
-        self._deadline.set(self._limits.idle_seconds)
-        return True
+        if answer is not None:
+            self._state.total_requests += 1
+            self._transport.write(b"%b%b%b" % (OK, self.date, answer))
+            self._deadline.set(self._limits.idle_seconds)
+        return answer is not None
 
     def _read_on(self) -> None:
         """In slices: one packet has room for thousands of small requests, and more than a few need not be known."""
@@ -221,8 +221,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def date(self) -> bytes:
-        """The header lines that every answer has."""
-        return b"".join(b"%b: %b\r\n" % pair for pair in self._state.default_headers)
+        """The header lines that every answer has: uvicorn makes others each second."""
+        found = self._state.default_headers
+        if found is not self._dated[0]:
+            self._dated = found, b"".join(b"%b: %b\r\n" % pair for pair in found)
+        return self._dated[1]
 
     def write(self, content: bytes) -> None:
         if not self._transport.is_closing():

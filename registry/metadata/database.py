@@ -71,7 +71,7 @@ class Database(Protocol):
         work that `adds` what a push brings is refused already when only the reserve is left.
         """
 
-    def version(self) -> int | None:
+    def version(self) -> object:
         """As long as it is the same, so is everything in the database; None where only the database knows.
 
         Raises Unavailable.

@@ -73,7 +73,7 @@ class Gate:
 
         return await self._database.write(guarded, adds=adds)
 
-    def version(self) -> int | None:
+    def version(self) -> object:
         return None if self._refusal is not None else self._database.version()
 
     def checkpoint(self) -> None:

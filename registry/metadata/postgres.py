@@ -82,7 +82,7 @@ class PostgresDatabase:
         """Disks are the server's own affair, so `adds` says nothing here."""
         return await self._submit(self._writers, work, self._run_write)
 
-    def version(self) -> int | None:
+    def version(self) -> object:
         """Others may have committed anything."""
 
     def checkpoint(self) -> None:

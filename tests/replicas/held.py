@@ -42,7 +42,7 @@ class HeldDatabase:
         await self._pass("write")
         return answer
 
-    def version(self) -> int | None:
+    def version(self) -> object:
         return None
 
     def checkpoint(self) -> None:

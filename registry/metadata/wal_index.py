@@ -1,0 +1,32 @@
+"""How SQLite's readers see that somebody has committed: the header of the write-ahead log's index.
+
+It lies in memory that all processes with the database share, so to look at it takes a tenth of what a question takes.
+Format: https://www.sqlite.org/walformat.html, section 2.1: two copies of 48 bytes, of which each commit changes both.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+_HEADER = 96  # bytes
+_MAPS = Path("/proc/self/maps")
+
+
+def find_header(index: Path) -> Callable[[], bytes] | None:
+    """What reads the header, for as long as a connection of this process has the database open.
+
+    None where the index is in no such memory, or the system does not say where. The file is not opened for it: to close
+    it again would drop SQLite's locks on it. While somebody writes the header it is like none before or after.
+    """
+    try:
+        found = index.stat()
+        lines = [line.split() for line in _MAPS.read_text().splitlines()]
+    except OSError:
+        return None
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}", str(found.st_ino)
+    for span, _, offset, *rest in lines:
+        if tuple(rest[:2]) == place and int(offset, 16) == 0:
+            header = (ctypes.c_char * _HEADER).from_address(int(span.partition("-")[0], 16))
+            return lambda: header.raw
+    return None
