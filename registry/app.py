@@ -60,7 +60,7 @@ from registry.scrub import Scrub
 from registry.stores import name_places, open_database, open_store
 from registry.tags import Tags
 from registry.tokens import Tokens
-from registry.uploads import Uploads
+from registry.uploads import Uploads, UploadTerms
 from registry.worker import Duty, Worker
 from storage.killpoints import Reach, pass_by
 from storage.sharing import Sharing
@@ -127,7 +127,14 @@ class Registry:
         self.manifests = Manifests(database, clock, sparse, reach)
         accepts_sparse = sparse is SparseManifests.ACCEPT
         self.blobs = Blobs(database, store, clock, accepts_sparse=accepts_sparse, lease=windows.lease, reach=reach)
-        self.uploads = Uploads(database, store, clock, new_id, lease=windows.lease, reach=reach)
+        self.uploads = Uploads(
+            database,
+            store,
+            clock,
+            new_id,
+            UploadTerms(windows.lease, self.config.blob_bytes, self.config.uploads_at_once),
+            reach,
+        )
         self.leases = Leases(database, clock, windows.lease)
         self.tags = Tags(database, clock, sparse.may_lack)
         self.pulls = Pulls(database, clock)
@@ -319,11 +326,17 @@ def create_app(
     )
     app.router.default = _distribution(registry, guard)
     app.router.redirect_slashes = False  # a redirect would be absolute, made of whatever Host the client sent
-    observer = Observer(request_log or StructuredLog())
+    return _door(app, registry, metrics, ending, request_log or StructuredLog())
+
+
+def _door(
+    app: Starlette, registry: Registry, metrics: CollectorRegistry, ending: Ending, request_log: RequestLog
+) -> Door:
+    observer = Observer(request_log)
     metrics.register(observer.tallies)
     request_ids = RequestIds()
     repeats = Repeats(registry.gate, registry.clock, observer, request_ids, ending)
-    return Door(app, observer, request_ids, ending, make_head_limits(config), repeats)
+    return Door(app, observer, request_ids, ending, make_head_limits(registry.config), repeats)
 
 
 def make_head_limits(config: Config) -> HeadLimits:
@@ -348,7 +361,13 @@ def _guard(registry: Registry) -> Guard:
 def _distribution(registry: Registry, guard: Guard) -> Distribution:
     config = registry.config
     routes = make_routes(
-        ManifestEndpoints(registry.manifests, registry.tags, registry.pulls, config.body_idle_seconds),
+        ManifestEndpoints(
+            registry.manifests,
+            registry.tags,
+            registry.pulls,
+            config.body_idle_seconds,
+            most_bytes=config.manifest_bytes,
+        ),
         BlobEndpoints(registry.blobs, registry.leases),
         UploadEndpoints(registry.uploads, registry.blobs, config.body_idle_seconds),
         RepositoryEndpoints(registry.repositories),

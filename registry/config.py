@@ -145,6 +145,13 @@ class Config(BaseModel):
     bytes_per_second: Annotated[
         int, Field(ge=0, description="that a body or an answer must move at, once body_idle_seconds are over")
     ] = 256
+    manifest_bytes: Annotated[
+        int, Field(ge=4096, le=4 << 20, description="of a manifest: a larger one is refused with 413")
+    ] = 4 << 20
+    blob_bytes: Annotated[int, Field(ge=1, description="of a blob: a larger one is refused with 413")] = 5 << 40
+    uploads_at_once: Annotated[
+        int, Field(ge=1, description="requests that bring a blob's content; further ones are told to try again (503)")
+    ] = 256
     target_bytes: Annotated[int, Field(ge=1024, le=1 << 20, description="of a request's path and query")] = 16384
     header_bytes: Annotated[int, Field(ge=4096, le=1 << 20, description="of all headers of a request together")] = 65536
     header_count: Annotated[int, Field(ge=20, le=1000, description="headers of a request")] = 100
@@ -177,6 +184,9 @@ class Config(BaseModel):
         "reserve_mib",
         "body_idle_seconds",
         "bytes_per_second",
+        "manifest_bytes",
+        "blob_bytes",
+        "uploads_at_once",
         "target_bytes",
         "header_bytes",
         "header_count",

@@ -99,7 +99,17 @@ class ManifestInvalid(RegistryError):
 
 
 class ManifestTooLarge(RegistryError):
-    code, status, message = "SIZE_INVALID", 413, "the manifest is larger than 4 MiB"
+    code, status, message = "SIZE_INVALID", 413, "the manifest is too large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the manifest is larger than {most} bytes, which is the most that is taken here")
+
+
+class BlobTooLarge(RegistryError):
+    code, status, message = "SIZE_INVALID", 413, "the blob is too large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the blob is larger than {most} bytes, which is the most that is taken here")
 
 
 class TooManyTags(RegistryError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from registry.errors import (
+    BlobTooLarge,
     ChunkOutOfOrder,
     DigestInvalid,
     RegistryError,
@@ -47,12 +48,26 @@ _EXPIRY = 7 * 24 * 3_600_000  # milliseconds after the last chunk
 class Chunk:
     """Content for a session.
 
-    It begins at `first_byte` (None: wherever the session stands) and has `size` bytes (None: as many as come).
+    It begins at `first_byte` (None: wherever the session stands) and has `size` bytes (None: as many as come), of which
+    so many are `announced`.
     """
 
     content: AsyncIterable[bytes]
     first_byte: int | None = None
     size: int | None = None
+    announced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTerms:
+    """A blob that was pushed is leased for `lease` milliseconds, and has `blob_bytes` at most.
+
+    `at_once` requests may bring content.
+    """
+
+    lease: int
+    blob_bytes: int = 5 << 40
+    at_once: int = 256
 
 
 class _CopyRemoved(Exception):
@@ -60,7 +75,7 @@ class _CopyRemoved(Exception):
 
 
 class Uploads:
-    """`new_id` makes unguessable ids. A blob that was pushed is leased for `lease` milliseconds."""
+    """`new_id` makes unguessable ids."""
 
     def __init__(
         self,
@@ -68,15 +83,14 @@ class Uploads:
         store: BlobStore,
         clock: Clock,
         new_id: Callable[[], str],
-        *,
-        lease: int,
+        terms: UploadTerms,
         reach: Reach = pass_by,
     ) -> None:
+        self._terms = terms
         self._database = database
         self._store = store
         self._clock = clock
         self._new_id = new_id
-        self._lease = lease
         self._reach = reach
         self._writing: set[str] = set()
 
@@ -93,7 +107,11 @@ class Uploads:
         return await self._database.read(lambda tx: uploads.get(tx, repository, session_id, by.name, now))
 
     async def append(self, repository: RepositoryName, session_id: str, chunk: Chunk, by: Actor) -> UploadSession:
-        """Append a chunk, whole or not at all. Raises ChunkOutOfOrder, SizeInvalid, StorageFull, UploadUnknown."""
+        """Append a chunk, whole or not at all.
+
+        Raises ChunkOutOfOrder, SizeInvalid, StorageFull, UploadUnknown, Unavailable; BlobTooLarge ends the session.
+        """
+        self._refuse_too_many()
         async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
             state = await self._append(session, chunk, is_last=False)
             advanced = replace(session, state=state, expires_at=self._clock() + _EXPIRY)
@@ -107,8 +125,9 @@ class Uploads:
         """Append the last chunk, check the digest, and make the blob of it.
 
         A session that is gone is complete when its blob is there: the answer to the first PUT may have been lost.
-        Raises what append raises, and DigestInvalid, which ends the session.
+        Raises what append raises, and DigestInvalid, which ends the session, too.
         """
+        self._refuse_too_many()
         try:
             async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
                 state = await self._append(session, chunk, is_last=True)
@@ -131,10 +150,11 @@ class Uploads:
         found, right = blobs.find(tx, repository, digest), blobs.find_right(tx, repository, digest)
         if found is None or found.is_damaged or right is None:
             return False
-        return blobs.lease(tx, right.repository_id, digest, self._clock() + self._lease)
+        return blobs.lease(tx, right.repository_id, digest, self._clock() + self._terms.lease)
 
     async def push(self, repository: RepositoryName, digest: Digest, chunk: Chunk, by: Actor) -> None:
-        """Store a blob that comes in one request. Raises DigestInvalid, SizeInvalid, StorageFull."""
+        """Store a blob that comes in one request. Raises DigestInvalid, SizeInvalid, BlobTooLarge, StorageFull."""
+        self._refuse_too_many()
         session = await self.start(repository, digest.algorithm, by)
         try:
             await self.complete(repository, session.id, chunk, digest, by)
@@ -181,12 +201,32 @@ class Uploads:
             await self._end(session)
 
     async def _append(self, session: UploadSession, chunk: Chunk, *, is_last: bool) -> UploadState:
-        with _store_problems_named(session.state):
-            is_streamed = chunk.first_byte is None  # clients that send chunks say where each one belongs
-            content = self._unless_late(session, chunk) if self._database.is_shared else _exactly(chunk)
-            return await self._store.append(session.state, content, is_last=is_last, is_streamed=is_streamed)
+        room = self._terms.blob_bytes - session.state.offset
+        try:
+            if max(chunk.announced, chunk.size or 0) > room:
+                raise BlobTooLarge(self._terms.blob_bytes)
+            with _store_problems_named(session.state):
+                is_streamed = chunk.first_byte is None  # clients that send chunks say where each one belongs
+                content = self._at_most(room, _exactly(chunk))
+                content = self._unless_late(session, content) if self._database.is_shared else content
+                return await self._store.append(session.state, content, is_last=is_last, is_streamed=is_streamed)
+        except BlobTooLarge:  # nobody can complete it
+            await self._end(session)
+            raise
 
-    async def _unless_late(self, session: UploadSession, chunk: Chunk) -> AsyncIterator[bytes]:
+    def _refuse_too_many(self) -> None:
+        if len(self._writing) >= self._terms.at_once:
+            raise Unavailable("too many uploads at once: try again in a moment", is_public=True)
+
+    async def _at_most(self, room: int, content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        """Raises BlobTooLarge."""
+        async for piece in content:
+            room -= len(piece)
+            if room < 0:
+                raise BlobTooLarge(self._terms.blob_bytes)
+            yield piece
+
+    async def _unless_late(self, session: UploadSession, content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """The content of a chunk. Raises UploadUnknown when another server has made itself the writer meanwhile.
 
         A claims and sleeps, B claims, appends and completes, A wakes up: it asks once it has what the store locks,
@@ -194,7 +234,7 @@ class Uploads:
         """
         if not await self._database.read(lambda tx: uploads.is_writer(tx, session)):
             raise UploadUnknown
-        async for piece in _exactly(chunk):
+        async for piece in content:
             yield piece
 
     async def _store_blob(
@@ -239,7 +279,7 @@ class Uploads:
             uploads.remove(tx, session)
             spare = _record_blob(tx, blob, known, is_whole=is_whole, deed=deed)
             repository_id = repositories.get_or_make(tx, session.repository, "push", deed)
-            right = GivenRight(repository_id, blob.digest, "blob.push", deed.at + self._lease)
+            right = GivenRight(repository_id, blob.digest, "blob.push", deed.at + self._terms.lease)
             blobs.give_right(tx, right, deed)
             if spare != blob.key:
                 reviews.drop(tx, "upload", blob.key)  # the key is a blob's now

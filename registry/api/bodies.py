@@ -48,7 +48,7 @@ class Memory:
                 size += len(piece)
                 self._left -= len(piece)
                 if size > limit:
-                    raise ManifestTooLarge
+                    raise ManifestTooLarge(limit)
                 if self._left < 0:
                     raise Unavailable("too many manifests at once", is_public=True)
                 held.append(piece)

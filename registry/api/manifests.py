@@ -20,7 +20,6 @@ from registry.errors import (
 )
 from registry.manifests import ManifestPush, Manifests
 from registry.metadata.manifests import Referrer
-from registry.oci.manifest import MOST_BYTES
 from registry.oci.media_types import OCI_INDEX
 from registry.oci.names import Reference, Tag, TagInvalid, parse_digest, parse_reference
 from registry.pulls import Pulls
@@ -31,13 +30,14 @@ _MOST_TAGS = 100  # of one PUT; the spec demands ten
 
 
 class ManifestEndpoints:
-    """`idle_seconds`: a body from which nothing came for so long is given up."""
+    """`idle_seconds`: a body from which nothing came for so long is given up. `most_bytes`: of a manifest."""
 
-    def __init__(self, manifests: Manifests, tags: Tags, pulls: Pulls, idle_seconds: float) -> None:
+    def __init__(self, manifests: Manifests, tags: Tags, pulls: Pulls, idle_seconds: float, *, most_bytes: int) -> None:
         self._manifests = manifests
         self._tags = tags
         self._pulls = pulls
         self._idle_seconds = idle_seconds
+        self._most_bytes = most_bytes
         self._memory = Memory(_MOST_HELD)
 
     async def get(self, call: Call) -> Response:
@@ -70,10 +70,10 @@ class ManifestEndpoints:
         tags = call.request.query_params.getlist("tag")
         if len(tags) > _MOST_TAGS:
             raise TooManyTags(f"at most {_MOST_TAGS} tags in one request")
-        if int(call.request.headers.get("content-length", "0")) > MOST_BYTES:
-            raise ManifestTooLarge
+        if int(call.request.headers.get("content-length", "0")) > self._most_bytes:
+            raise ManifestTooLarge(self._most_bytes)
         body = stream(call.request.receive, self._idle_seconds)
-        async with self._memory.holding(body, MOST_BYTES) as content:
+        async with self._memory.holding(body, self._most_bytes) as content:
             push = ManifestPush(
                 call.repository,
                 _writable_reference(call.target.reference),

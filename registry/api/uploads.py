@@ -89,8 +89,9 @@ class UploadEndpoints:
         content = call.checked(stream(request.receive, self._idle_seconds))
         length = request.headers.get("content-length")
         lines = request.headers.getlist("content-range")
-        if not lines or (length in (None, "0") and "transfer-encoding" not in request.headers):
-            return Chunk(content)
+        announced = int(length or 0)
+        if not lines or (not announced and "transfer-encoding" not in request.headers):
+            return Chunk(content, announced=announced)
         match = _CONTENT_RANGE.fullmatch(lines[0]) if len(lines) == 1 else None
         if match is None or int(match[1]) > int(match[2]):
             raise UploadInvalid("the Content-Range of a chunk is <first byte>-<last byte>")

@@ -2,8 +2,11 @@
 
 import pytest
 
-from tests.api.content import ABSENT, Repository, digest_of, fresh_blob
+from tests.api.conftest import Serve
+from tests.api.content import ABSENT, Repository, digest_of, fresh_blob, image
 from tests.api.watching import WatchedServer
+from tests.api.wire import Call, head, written
+from tests.waiting import wait_until
 
 CONTENT = fresh_blob(3067)
 
@@ -174,3 +177,80 @@ def test_a_post_with_a_body_but_no_digest(repository: Repository) -> None:
     assert (reply.status, reply["Range"]) == (202, "0-0")
     path = f"{reply['Location']}?digest={digest_of(CONTENT)}"
     assert repository.server.call("PUT", path, body=CONTENT).status == 201
+
+
+MOST = 2000
+
+
+@pytest.mark.input(79)
+@pytest.mark.parametrize("is_announced", [True, False])
+@pytest.mark.parametrize("form", ["PATCH", "PUT", "POST"])
+def test_a_blob_that_is_too_large(serve: Serve, form: str, is_announced: bool) -> None:
+    """One byte too many is 413, however it comes; the session has ended, and nothing is left in the store."""
+    server = serve(blob_bytes=MOST)
+    repository = Repository(server)
+    before = len(server.keys_stored())
+    for size, status in ((MOST, 201), (MOST + 1, 413)):
+        content = fresh_blob(size)
+        query = f"?digest={digest_of(content)}"
+        rest: bytes | tuple[bytes, ...] = content[1000:] if is_announced else (content[1000:1500], content[1500:])
+        if form == "POST":
+            whole = content if is_announced else (content[:1000], content[1000:])
+            reply = repository.call("POST", f"blobs/uploads/{query}", body=whole)
+        else:
+            location = repository.start()
+            server.call("PATCH", location, body=content[:1000])
+            reply = server.call(form, location + (query if form == "PUT" else ""), body=rest)
+            if form == "PATCH" and reply.status == 202:
+                reply = server.call("PUT", location + query)
+            assert server.call("GET", location).status == 404
+        assert (reply.status, reply.code) == (status, "SIZE_INVALID" if status == 413 else "")
+        assert repository.status(f"blobs/{digest_of(content)}") == (200 if status == 201 else 404)
+    assert len(server.keys_stored()) == before + 1
+    assert server.uploads_left() == []
+
+
+def test_an_announced_size(serve: Serve) -> None:
+    """Who waits for 100 Continue is told before anything is sent."""
+    server = serve(blob_bytes=MOST)
+    location = Repository(server).start()
+    with server.connect() as connection:
+        connection.write(head(Call("PATCH", location, (("Expect", "100-continue"), ("Content-Length", "2001"))), 5000))
+        assert connection.read("PATCH").status == 413
+
+
+def test_too_many_uploads(serve: Serve) -> None:
+    """The next one is told to try again; status and cancel are not refused, and all goes on when one has ended."""
+    server = serve(uploads_at_once=1)
+    repository = Repository(server)
+    first, second = repository.start(), repository.start()
+    content = fresh_blob(10)
+    with server.connect() as connection:
+        connection.write(head(Call("PATCH", first, (("Content-Length", "10"),)), server.port))
+        wait_until(server.has_writer, "the first is being written")
+        for call in (
+            ("PATCH", second),
+            ("PUT", f"{second}?digest={digest_of(content)}"),
+            ("POST", f"/v2/{repository.name}/blobs/uploads/?digest={digest_of(content)}"),
+        ):
+            with server.connect() as other:
+                other.write(written(Call(*call, (), content), server.port))
+                reply = other.read(call[0])
+            assert (reply.status, reply["Retry-After"]) == (503, "5")
+        assert server.call("GET", second).status == 204
+        connection.write(content)
+        assert connection.read("PATCH").status == 202
+    assert server.call("PUT", f"{second}?digest={digest_of(content)}", body=content).status == 201
+
+
+def test_the_largest_manifest(serve: Serve) -> None:
+    """It is a setting."""
+    server = serve(manifest_bytes=4096)
+    repository = Repository(server)
+    config = repository.push_blob()
+    for size, status in ((4096, 201), (4097, 413)):
+        content = image(config, annotations={"a": ""})
+        content = image(config, annotations={"a": "x" * (size - len(content))})
+        reply = repository.put("v1", content)
+        assert (len(content), reply.status) == (size, status)
+    assert "4096 bytes" in reply.errors[0]["message"]

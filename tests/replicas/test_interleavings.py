@@ -19,7 +19,7 @@ from registry.metadata.identities import Kind
 from registry.metadata.lookups import Lookup
 from registry.oci.names import RepositoryName, Tag
 from registry.tokens import TokenInvalid, Tokens
-from registry.uploads import Chunk, Uploads
+from registry.uploads import Chunk, Uploads, UploadTerms
 from storage.digest import Digest
 from tests.places import make_config
 from tests.replicas.held import HeldDatabase
@@ -203,7 +203,7 @@ class Late:
 
     def __init__(self, registry: Registry, held: HeldDatabase) -> None:
         self.registry = registry
-        self.uploads = Uploads(held, registry.store, registry.clock, new_id, lease=LEASE)
+        self.uploads = Uploads(held, registry.store, registry.clock, new_id, UploadTerms(LEASE))
 
     async def begin(self, *chunks: bytes) -> str:
         session = await self.registry.uploads.start(NAME, "sha256", BY)
