@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import BinaryIO
+from typing import TextIO
 
 import msgspec
 import structlog
@@ -32,9 +32,7 @@ def configure(log_format: str) -> None:
     structlog.configure(
         processors=[*shared, _for_a_person if is_text else for_a_program],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=(
-            structlog.WriteLoggerFactory(sys.stderr) if is_text else structlog.BytesLoggerFactory(sys.stderr.buffer)
-        ),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
     foreign = logging.StreamHandler(sys.stderr)
@@ -75,13 +73,13 @@ class Batch:
     What such lines have in common is rendered once.
     """
 
-    def __init__(self, write: Callable[[bytes], object], now: Callable[[], int]) -> None:
+    def __init__(self, write: Callable[[str], object], now: Callable[[], int]) -> None:
         self._write = write
         self._stamp = Stamp(now)
         self._lines: list[str] = []
 
     def prepare(self, fields: Mapping[str, object], *, is_failure: bool) -> WriteLine:
-        begin = for_a_program(None, "", dict(fields)).decode()[:-1]
+        begin = for_a_program(None, "", dict(fields))[:-1]
         middle = f'","event":"request","level":"{"error" if is_failure else "info"}","timestamp":"'
 
         def write(milliseconds: float, request_id: str) -> None:
@@ -95,28 +93,28 @@ class Batch:
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
-        self._write("".join(lines).encode("ascii"))
+        self._write("".join(lines))
 
 
 def make_request_log() -> RequestLog:
     """As `configure` was told."""
     if structlog.get_config()["processors"][-1] is for_a_program:
-        return Batch(partial(_write_at_once, sys.stderr.buffer), time.time_ns)
+        return Batch(partial(_write_at_once, sys.stderr), time.time_ns)
     return StructuredLog()
 
 
-def _write_at_once(file: BinaryIO, content: bytes) -> None:
+def _write_at_once(file: TextIO, content: str) -> None:
     file.write(content)
     file.flush()
 
 
-def for_a_program(_logger: object, _name: str, event: structlog.typing.EventDict) -> bytes:
+def for_a_program(_logger: object, _name: str, event: structlog.typing.EventDict) -> str:
     """One JSON object in ASCII: what else a terminal might obey is escaped, and so are halves of surrogates."""
     with contextlib.suppress(UnicodeEncodeError):
         line = _encode(event)
         if line.isascii():
-            return line
-    return json.dumps(event, default=repr).encode()
+            return line.decode()
+    return json.dumps(event, default=repr)
 
 
 def _for_a_person(logger: object, name: str, event: structlog.typing.EventDict) -> str | bytes:

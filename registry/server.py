@@ -26,6 +26,7 @@ from registry.app import make_head_limits
 from registry.config import Config
 from registry.edge.connection import Connection
 from registry.edge.limits import EdgeLimits
+from registry.edge.trial import Findings, try_out
 from registry.identity import milliseconds_now
 from registry.tls import Certificate, CertificateInvalid
 
@@ -33,6 +34,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _BACKLOG = 2048
 _TICK_SECONDS = 0.1
+_FITTING = Findings(serves=True, sends_files=True)
 
 
 class CannotServe(Exception):
@@ -55,7 +57,8 @@ def serve(
         host, port = listener.getsockname()[:2]
         if lock is not None:
             _note_address(lock, host, port)
-        server = _Server(app, _settings(app, config, certificate), lambda: on_listening(host, port), certificate)
+        settings = _settings(app, config, certificate, _find_out(config))
+        server = _Server(app, settings, lambda: on_listening(host, port), certificate)
         # For a signal that comes before uvicorn handles it, and for the one that uvicorn sends itself again at its end.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listener])
@@ -172,8 +175,14 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_TICK_SECONDS)
 
 
-def _choose_protocol(config: Config, repeats: Repeats | None) -> Literal["httptools"] | type[asyncio.Protocol]:
-    if config.edge == "off":
+def _find_out(config: Config) -> Findings:
+    return try_out(partial(Connection, EdgeLimits())) if config.edge == "on" else _FITTING
+
+
+def _choose_protocol(
+    config: Config, findings: Findings, repeats: Repeats | None
+) -> Literal["httptools"] | type[asyncio.Protocol]:
+    if config.edge == "off" or not findings.serves:
         return "httptools"
     limits = EdgeLimits(
         make_head_limits(config),
@@ -182,14 +191,18 @@ def _choose_protocol(config: Config, repeats: Repeats | None) -> Literal["httpto
         patience=config.body_idle_seconds,
         rate=config.bytes_per_second,
     )
-    return cast("type[asyncio.Protocol]", partial(Connection, limits, repeats=repeats))  # uvicorn only calls it
+    return cast(
+        "type[asyncio.Protocol]", partial(Connection, limits, repeats=repeats, sends_files=findings.sends_files)
+    )  # uvicorn only calls it
 
 
-def _settings(app: ASGIApp, config: Config, certificate: Certificate | None = None) -> uvicorn.Config:
+def _settings(
+    app: ASGIApp, config: Config, certificate: Certificate | None = None, findings: Findings = _FITTING
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=_choose_protocol(config, app.repeats if isinstance(app, Door) else None),
+        http=_choose_protocol(config, findings, app.repeats if isinstance(app, Door) else None),
         ws="none",
         lifespan="off",  # see _Lifespan
         log_config=None,

@@ -5,7 +5,6 @@ tasks, and the headers of every answer. Nothing else of uvicorn's own HTTP is he
 """
 
 import asyncio
-import os
 from collections import deque
 from typing import Any, cast
 
@@ -26,7 +25,6 @@ from registry.errors import BodyStalled, HeadersTooLarge, HeadStalled, RegistryE
 _LINGER_SECONDS = 2
 _SLICE = 4 << 10  # bytes of heads that are parsed at a time
 _CHUNKS = 64 << 10  # bytes of a body of unknown length that are
-_HAS_SENDFILE = hasattr(os, "sendfile")
 _SCOPE = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "root_path": ""}
 
 
@@ -39,10 +37,12 @@ class Connection(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         repeats: Repeats | None = None,
+        sends_files: bool = True,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._limits = limits
         self._repeats = repeats
+        self._sends_files = sends_files
         self._app = cast("ASGIApp", config.loaded_app)
         self._state = server_state
         self._app_state = app_state
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
             "client": self._client,
             "server": self._server,
             "state": self._app_state.copy(),
-            "extensions": {ZERO_COPY: {"sent": 0}} if _HAS_SENDFILE and self._scheme == "http" else {},
+            "extensions": {ZERO_COPY: {"sent": 0}} if self._sends_files and self._scheme == "http" else {},
         }
 
     def _begin(self, exchange: Exchange) -> None:

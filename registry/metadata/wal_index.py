@@ -6,10 +6,12 @@ Format: https://www.sqlite.org/walformat.html, section 2.1: two copies of 48 byt
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 _HEADER = 96  # bytes
+_VERSION = (3_007_000).to_bytes(4, sys.byteorder)  # of the format: the first since 2010
 _MAPS = Path("/proc/self/maps")
 
 
@@ -27,6 +29,10 @@ def find_header(index: Path) -> Callable[[], bytes] | None:
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}", str(found.st_ino)
     for span, _, offset, *rest in lines:
         if tuple(rest[:2]) == place and int(offset, 16) == 0:
-            header = (ctypes.c_char * _HEADER).from_address(int(span.partition("-")[0], 16))
-            return lambda: header.raw
+            return _read_at(int(span.partition("-")[0], 16))
     return None
+
+
+def _read_at(address: int) -> Callable[[], bytes] | None:
+    header = (ctypes.c_char * _HEADER).from_address(address)
+    return (lambda: header.raw) if header.raw.startswith(_VERSION) else None
