@@ -1,7 +1,7 @@
 """The same request again is answered from what is known, as long as that is true, whoever changes what."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,10 @@ from tests.access.login import ADMIN, OPERATOR, House, OwnRepository, basic, bea
 from tests.access.test_revocation import change_password, disable, keep_password, remove, revoke, rotate_key
 from tests.api.content import digest_of, fresh_blob, image
 from tests.api.wire import Call, Connection, Reply, send, written
+from tests.places import only_on
 from tests.waiting import wait_until
+
+pytestmark = only_on("sqlite", "PostgreSQL is asked each time")
 
 ADDRESS = ("X-Forwarded-For", "10.1.2.3")
 SECOND = 1000
@@ -86,6 +89,13 @@ def make_scene(house: House) -> Scene:
     user = house.add_user((f"acme/r{number}", "pull"))
     OwnRepository(house, basic(ADMIN), name).push_image("v1")
     return Scene(house, name, user, house.log_in(user, f"repository:{name}:pull"))
+
+
+@pytest.fixture(scope="module")
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Behind the edge, where the others are in another mode, too."""
+    with keeping(tmp_path_factory.mktemp("house"), edge="on") as house:
+        yield house
 
 
 @pytest.fixture
@@ -266,7 +276,7 @@ def test_what_a_repeat_does_besides(scene: Scene) -> None:
 
 def test_shares_of_what_a_caller_may_ask(tmp_path: Path) -> None:
     """Repeats take theirs, and find out when there is none left."""
-    with keeping(tmp_path, requests_per_second=1) as house:
+    with keeping(tmp_path, edge="on", requests_per_second=1) as house:
         scene = make_scene(house)
         house.clock.now += 1000 * SECOND
         scene.token = house.log_in(scene.user, f"repository:{scene.name}:pull")
