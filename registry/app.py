@@ -23,9 +23,10 @@ from registry.api.guard import Guard
 from registry.api.head import HeadLimits
 from registry.api.health import Ending, HealthEndpoints
 from registry.api.manifests import ManifestEndpoints
-from registry.api.observe import Observer, RequestLog, StructuredLog
+from registry.api.observe import Observer
 from registry.api.repeats import Repeats
 from registry.api.repositories import RepositoryEndpoints
+from registry.api.request_log import RequestLog, StructuredLog
 from registry.api.routes import Distribution, make_routes
 from registry.api.tokens import TokenEndpoints
 from registry.api.uploads import UploadEndpoints

@@ -349,8 +349,8 @@ class Auth:
         caller = self._unite(claims.subject, claims.identities, found) if claims.identities else self._stranger()
         if caller is None:
             return None
-        ends = (rights.identity.expires_at or _EVER for rights in found if rights)
-        until = min(claims.expires_at, *ends)
+        ends = [rights.identity.expires_at for rights in found if rights and rights.identity.expires_at is not None]
+        until = min([claims.expires_at, *ends])
         return replace(caller, scopes=claims.scopes, issued_at=claims.issued_at, holds_until=until)
 
     async def _make_caller(self, name: str, pairs: Sequence[tuple[int, int]]) -> Caller | None:

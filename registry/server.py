@@ -34,7 +34,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _BACKLOG = 2048
 _TICK_SECONDS = 0.1
-_FITTING = Findings(serves=True, sends_files=True)
+_NOTHING = Findings(serves=False, sends_files=False)
 
 
 class CannotServe(Exception):
@@ -52,12 +52,13 @@ def serve(
     _allow_descriptors()
     with contextlib.ExitStack() as held:
         lock = held.enter_context(_only_server(config.database_path)) if config.is_embedded else None
+        findings = try_out(partial(Connection, EdgeLimits())) if config.edge == "on" else _NOTHING
         listener = held.enter_context(_listen(config))
         held.enter_context(contextlib.suppress(KeyboardInterrupt))
         host, port = listener.getsockname()[:2]
         if lock is not None:
             _note_address(lock, host, port)
-        settings = _settings(app, config, certificate, _find_out(config))
+        settings = _settings(app, config, findings, certificate)
         server = _Server(app, settings, lambda: on_listening(host, port), certificate)
         # For a signal that comes before uvicorn handles it, and for the one that uvicorn sends itself again at its end.
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
@@ -175,14 +176,10 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_TICK_SECONDS)
 
 
-def _find_out(config: Config) -> Findings:
-    return try_out(partial(Connection, EdgeLimits())) if config.edge == "on" else _FITTING
-
-
 def _choose_protocol(
     config: Config, findings: Findings, repeats: Repeats | None
 ) -> Literal["httptools"] | type[asyncio.Protocol]:
-    if config.edge == "off" or not findings.serves:
+    if not findings.serves:
         return "httptools"
     limits = EdgeLimits(
         make_head_limits(config),
@@ -197,7 +194,7 @@ def _choose_protocol(
 
 
 def _settings(
-    app: ASGIApp, config: Config, certificate: Certificate | None = None, findings: Findings = _FITTING
+    app: ASGIApp, config: Config, findings: Findings, certificate: Certificate | None = None
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,

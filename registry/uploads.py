@@ -48,26 +48,27 @@ _EXPIRY = 7 * 24 * 3_600_000  # milliseconds after the last chunk
 class Chunk:
     """Content for a session.
 
-    It begins at `first_byte` (None: wherever the session stands) and has `size` bytes (None: as many as come), of which
-    so many are `announced`.
+    It begins at `first_byte` (None: wherever the session stands) and has `size` bytes (None: as many as come). So many
+    bytes are `announced` (0: none, or it `is_empty`).
     """
 
     content: AsyncIterable[bytes]
     first_byte: int | None = None
     size: int | None = None
     announced: int = 0
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UploadTerms:
     """A blob that was pushed is leased for `lease` milliseconds, and has `blob_bytes` at most.
 
-    `at_once` requests may bring content.
+    So many requests may bring content `at_once`, to this server.
     """
 
     lease: int
-    blob_bytes: int = 5 << 40
-    at_once: int = 256
+    blob_bytes: int
+    at_once: int
 
 
 class _CopyRemoved(Exception):
@@ -127,7 +128,8 @@ class Uploads:
         A session that is gone is complete when its blob is there: the answer to the first PUT may have been lost.
         Raises what append raises, and DigestInvalid, which ends the session, too.
         """
-        self._refuse_too_many()
+        if not chunk.is_empty:  # else all of it has come
+            self._refuse_too_many()
         try:
             async with self._claimed(repository, session_id, chunk.first_byte, by) as session:
                 state = await self._append(session, chunk, is_last=True)
@@ -153,8 +155,8 @@ class Uploads:
         return blobs.lease(tx, right.repository_id, digest, self._clock() + self._terms.lease)
 
     async def push(self, repository: RepositoryName, digest: Digest, chunk: Chunk, by: Actor) -> None:
-        """Store a blob that comes in one request. Raises DigestInvalid, SizeInvalid, BlobTooLarge, StorageFull."""
-        self._refuse_too_many()
+        """Store a blob that comes in one request. Raises what complete raises."""
+        self._refuse_too_many()  # before there is a session to be undone
         session = await self.start(repository, digest.algorithm, by)
         try:
             await self.complete(repository, session.id, chunk, digest, by)
@@ -215,6 +217,7 @@ class Uploads:
             raise
 
     def _refuse_too_many(self) -> None:
+        """Raises Unavailable."""
         if len(self._writing) >= self._terms.at_once:
             raise Unavailable("too many uploads at once: try again in a moment", is_public=True)
 

@@ -1,19 +1,16 @@
 """What is written down of every request: one log line, and counters whose labels are closed sets."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Protocol
 from urllib.parse import unquote_plus
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from registry.api.request_log import RequestLog, WriteLine
 from registry.api.tallies import Tallies, Tally
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _FAILURES = range(500, 600)
@@ -57,32 +54,6 @@ class Record:
     effects: list[Callable[[], object]] = field(default_factory=list)
 
 
-class RequestLog(Protocol):
-    """Where the lines of requests go."""
-
-    def prepare(self, fields: Mapping[str, object], *, is_failure: bool) -> "WriteLine":
-        """What writes lines that all have these fields."""
-
-
-class WriteLine(Protocol):
-    def __call__(self, milliseconds: float, request_id: str) -> None: ...
-
-
-class StructuredLog:
-    """As everything else that is logged."""
-
-    def __init__(self) -> None:
-        self._log = log.bind()  # once: to find out how it is set up takes as long as to write a line
-
-    def prepare(self, fields: Mapping[str, object], *, is_failure: bool) -> WriteLine:
-        tell = self._log.error if is_failure else self._log.info
-
-        def write(milliseconds: float, request_id: str) -> None:
-            tell("request", **fields, milliseconds=milliseconds, request_id=request_id)
-
-        return write
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
     """What is noted of a request, but for its id and its time; without `write` it is only counted."""
@@ -114,15 +85,20 @@ class Observer:
 
     def finish(self, scope: Scope, record: Record) -> Line:
         """Returns what was noted, for those that come again."""
+        try:
+            line = self._make_line(scope, record)
+            line.note(record.started, record.request_id)
+        finally:
+            self.tallies.in_progress -= 1  # last: who sees that nothing is in progress finds all lines
+        return line
+
+    def _make_line(self, scope: Scope, record: Record) -> Line:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         tally = self.tallies.find(method, record.route, record.status)
         is_failure = record.status in _FAILURES
         is_quiet = scope["path"] in _QUIET
         write = None if is_quiet else self._log.prepare(_fields(scope, record), is_failure=is_failure)
-        line = Line(tally, record.received, record.sent, write)
-        line.note(record.started, record.request_id)
-        self.tallies.in_progress -= 1
-        return line
+        return Line(tally, record.received, record.sent, write)
 
     def repeat(self, line: Line, request_id: str, started: float) -> None:
         """Another request has got the same answer."""

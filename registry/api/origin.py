@@ -14,6 +14,7 @@ from registry.identity import parse_address
 Networks: TypeAlias = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
 # How the names of headers that proxies add begin or end.
 _FORWARDING = ("forwarded", "via", "x-real-ip", "x-forwarded", "x-original-", "x-envoy-", "cf-")
 _FORWARDED_ADDRESS = ("client-ip", "connecting-ip")
@@ -71,6 +72,8 @@ def refuse_malformed(request: Request) -> None:
     find_host(request)
     if any(value.strip().lower() != "100-continue" for value in request.headers.getlist("expect")):
         raise ExpectationFailed
+    if any(not _LENGTH.fullmatch(value) for value in request.headers.getlist("content-length")):
+        raise RequestInvalid("Content-Length is a number of bytes", headers={"Connection": "close"})
     codings = ",".join(request.headers.getlist("transfer-encoding"))
     if codings and codings.strip().lower() != "chunked":
         # The parser undoes chunked and hands over what it does not understand as if it were the content.

@@ -37,15 +37,17 @@ class Draft:
     version: object
     is_bodiless: bool
     status: int = 0
-    head: bytes = b""  # of the answer, all but the request's id; nothing for one that cannot be repeated
+    head: tuple[bytes, bytes] | None = None  # of the answer, before and after the request's id
     content: bytes | None = None  # until it is here as a whole
 
     def take(self, message: Message) -> None:
         """What is sent to the client."""
         if message["type"] == "http.response.start":
-            self.status, self.head = message["status"], _joined(message["headers"])
-        elif self.content is None and not message.get("more_body", False):
-            self.content = b"" if self.is_bodiless else message.get("body")
+            self.status, self.head = message["status"], _split(message["headers"])
+        elif message["type"] != "http.response.body" or message.get("more_body", False):
+            self.head = None  # a file, or in pieces
+        elif self.head:
+            self.content = b"" if self.is_bodiless else message.get("body", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,17 @@ class _Repeat:
     holds_until: int  # for the caller, in Unix milliseconds
     effects: tuple[Callable[[], object], ...]
     line: Line
-    head: bytes
+    before: bytes  # the request's id
+    after: bytes
     content: bytes
 
     @property
     def size(self) -> int:
-        return len(self.head) + len(self.content) + _OVERHEAD
+        return len(self.before) + len(self.after) + len(self.content) + _OVERHEAD
 
 
 class Repeats:
-    """To be asked from one event loop. No state of the database older than the question is ever answered from.
-
-    A asks for the version, B's change is acknowledged, A answers what was true before it: A was sent before that
-    acknowledgement, so it may. What is kept was found while the version stood, or it is not kept.
-    """
+    """To be asked from one event loop."""
 
     def __init__(
         self, database: Database, clock: Clock, observer: Observer, new_id: Callable[[], str], ending: Ending
@@ -87,6 +86,8 @@ class Repeats:
         repeat = self._kept.get(key)
         if repeat is None or self._ending.is_begun or self._clock() >= repeat.holds_until:
             return None
+        # A compares, B commits and is acknowledged, A answers the old: A's request came before the acknowledgement, so
+        # either is true. B commits and is acknowledged, A is asked and compares: the version has moved on.
         if self._find_version() != repeat.version:
             return None
         try:
@@ -97,7 +98,7 @@ class Repeats:
         self._kept.move_to_end(key)
         request_id = self._new_id()
         self._observer.repeat(repeat.line, request_id, started)
-        return b"%b%b\r\n\r\n%b" % (repeat.head, request_id.encode(), repeat.content)
+        return b"%b%b%b%b" % (repeat.before, request_id.encode(), repeat.after, repeat.content)
 
     def begin(self, scope: Scope) -> Draft | None:
         """None for what cannot come again as it is. To be called before anything is asked for the answer."""
@@ -113,9 +114,11 @@ class Repeats:
         """Keep the answer, if it may be given again."""
         if not (record.may_repeat and draft.content is not None and draft.status == HTTPStatus.OK and draft.head):
             return
+        # A looks something up, B commits, A keeps the old under the new version: so that of A's beginning counts.
         if len(draft.content) > _LARGEST or self._find_version() != draft.version:
             return
-        repeat = _Repeat(draft.version, record.holds_until, tuple(record.effects), line, draft.head, draft.content)
+        effects = tuple(record.effects)
+        repeat = _Repeat(draft.version, record.holds_until, effects, line, *draft.head, draft.content)
         self._forget(draft.key)
         self._kept[draft.key] = repeat
         self._size += len(draft.key[1]) + repeat.size
@@ -134,8 +137,10 @@ class Repeats:
             self._size -= len(key[1]) + repeat.size
 
 
-def _joined(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+def _split(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:
+    """The header lines before and after the value of the request's id; None for those that cannot be repeated."""
     lines = {name.lower(): b"%b: %b\r\n" % (name, value) for name, value in headers}
-    if len(lines) < len(headers) or b"connection" in lines or b"content-length" not in lines:
-        return b""
-    return b"".join(line for name, line in lines.items() if name != _ID) + b"X-Request-ID: "
+    if len(lines) < len(headers) or b"connection" in lines or not {_ID, b"content-length"} <= lines.keys():
+        return None
+    before, _, after = b"".join(lines.values()).partition(lines[_ID])
+    return before + _ID + b": ", b"\r\n" + after + b"\r\n"

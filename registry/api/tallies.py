@@ -4,7 +4,8 @@ All is for one event loop, which also answers /metrics: nobody reads what somebo
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -23,14 +24,15 @@ class Tally:
     seconds: float = 0.0
     received: int = 0
     sent: int = 0
-    within: list[int] = field(default_factory=lambda: [0] * len(_BOUNDS))  # a bound and not the one before it
+    # So many took at most the bound, and more than the one before.
+    buckets: list[int] = field(default_factory=lambda: [0] * len(_BOUNDS))
 
     def add(self, seconds: float, received: int, sent: int) -> None:
         self.requests += 1
         self.seconds += seconds
         self.received += received
         self.sent += sent
-        self.within[bisect_left(_BOUNDS, seconds)] += 1
+        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
 
 
 class Tallies(Collector):
@@ -51,8 +53,12 @@ class Tallies(Collector):
             requests.add_metric((method, route, str(status)), tally.requests)
         yield requests
         yield self._collect_seconds()
-        yield self._collect_bytes("received", "Bytes of request bodies")
-        yield self._collect_bytes("sent", "Bytes of response bodies")
+        received, sent = Counter[str](), Counter[str]()
+        for (_, route, _), tally in self._tallies.items():
+            received[route] += tally.received
+            sent[route] += tally.sent
+        yield _by_route("entrepot_received_bytes", "Bytes of request bodies", received)
+        yield _by_route("entrepot_sent_bytes", "Bytes of response bodies", sent)
         yield GaugeMetricFamily(
             "entrepot_requests_in_progress", "Requests whose answer has not ended", self.in_progress
         )
@@ -68,17 +74,15 @@ class Tallies(Collector):
         for (method, route, _), tally in self._tallies.items():
             total = sums.setdefault((method, route), Tally())
             total.seconds += tally.seconds
-            total.within = [a + b for a, b in zip(total.within, tally.within, strict=True)]
+            total.buckets = [a + b for a, b in zip(total.buckets, tally.buckets, strict=True)]
         for labels, total in sums.items():
             bounds = ("+Inf" if bound == float("inf") else str(bound) for bound in _BOUNDS)
-            family.add_metric(labels, list(zip(bounds, accumulate(total.within), strict=True)), total.seconds)
+            family.add_metric(labels, list(zip(bounds, accumulate(total.buckets), strict=True)), total.seconds)
         return family
 
-    def _collect_bytes(self, which: str, about: str) -> Metric:
-        family = CounterMetricFamily(f"entrepot_{which}_bytes", about, labels=("route",))
-        sums: dict[str, int] = {}
-        for (_, route, _), tally in self._tallies.items():
-            sums[route] = sums.get(route, 0) + getattr(tally, which)
-        for route, total in sums.items():
-            family.add_metric((route,), total)
-        return family
+
+def _by_route(name: str, about: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, about, labels=("route",))
+    for route, count in counts.items():
+        family.add_metric((route,), count)
+    return family

@@ -90,8 +90,9 @@ class UploadEndpoints:
         length = request.headers.get("content-length")
         lines = request.headers.getlist("content-range")
         announced = int(length or 0)
-        if not lines or (not announced and "transfer-encoding" not in request.headers):
-            return Chunk(content, announced=announced)
+        is_empty = not announced and "transfer-encoding" not in request.headers
+        if not lines or is_empty:
+            return Chunk(content, announced=announced, is_empty=is_empty)
         match = _CONTENT_RANGE.fullmatch(lines[0]) if len(lines) == 1 else None
         if match is None or int(match[1]) > int(match[2]):
             raise UploadInvalid("the Content-Range of a chunk is <first byte>-<last byte>")

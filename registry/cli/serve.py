@@ -52,7 +52,7 @@ def serve(  # noqa: PLR0913 - each is a flag
     config, _ = load_config(config_file, flags)
     invocation = ctx.ensure_object(Invocation)
     try:
-        logs.configure(config.log_format)
+        request_log = logs.configure(config.log_format)
         refuse_other_user(config, invocation)
         wait_reachable(config)
         # Before a directory is made for nothing.
@@ -60,7 +60,7 @@ def serve(  # noqa: PLR0913 - each is a flag
         refuse_exposure(config, is_guarded=is_known)
         certificate = open_certificate(config)
         with explained(config, invocation):
-            app = create_app(config, request_log=logs.make_request_log())
+            app = create_app(config, request_log=request_log)
             run_server(app, config, partial(announce, config, is_guarded=is_known), certificate)
     except CannotServe as problem:
         raise Refused(str(problem)) from None

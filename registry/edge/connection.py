@@ -19,7 +19,7 @@ from registry.edge.deadline import Deadline
 from registry.edge.exchange import OK, Exchange
 from registry.edge.head import Head
 from registry.edge.limits import EdgeLimits
-from registry.edge.outlet import ClientTooSlow, Outlet
+from registry.edge.outlet import ClientTooSlow, Outlet, left_to_take
 from registry.errors import BodyStalled, HeadersTooLarge, HeadStalled, RegistryError, RequestInvalid
 
 _LINGER_SECONDS = 2
@@ -234,12 +234,12 @@ class Connection(asyncio.Protocol):
     async def writable(self) -> None:
         """Wait until the client has taken what it was sent, or is given up."""
         while not self._drained.is_set():
-            left = self._transport.get_write_buffer_size()
+            left = left_to_take(self._transport)
             try:
                 async with asyncio.timeout(self._limits.patience):
                     await self._drained.wait()
             except TimeoutError:
-                if left - self._transport.get_write_buffer_size() < self._limits.rate * self._limits.patience:
+                if left - left_to_take(self._transport) < self._limits.rate * self._limits.patience:
                     self.abort()
                     return
 
@@ -250,9 +250,9 @@ class Connection(asyncio.Protocol):
         """
         self._transport.set_write_buffer_limits(0)  # what goes past the transport would overtake what it still has
         await self.writable()
-        self._transport.set_write_buffer_limits()
         if self._transport.is_closing():
             return 0
+        self._transport.set_write_buffer_limits()
         outlet = Outlet(self._transport, file, self._limits)
         try:
             await outlet.send(head, offset, count)

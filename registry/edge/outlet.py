@@ -7,9 +7,12 @@ never waits. A thread does not wait for a slow client for long: it gives its pla
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
+import sys
+import termios
 import time
 
 from registry.edge.limits import EdgeLimits
@@ -37,8 +40,9 @@ class Outlet:
     def __init__(self, transport: asyncio.Transport, file: int, limits: EdgeLimits) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
-        self._since = self._loop.time()  # the client's pace is judged anew after each span of patience
-        self._moved = 0  # bytes since then
+        self._transport = transport
+        self._judged_at = self._loop.time()  # the client's pace, anew after each span of patience
+        self._taken = -left_to_take(transport)  # bytes of the file that the client had by then
         self.sent = 0  # bytes of the file
         self._file = os.dup(file)
         try:
@@ -60,7 +64,6 @@ class Outlet:
             at, left = offset + self.sent, count - self.sent
             moved = await see_through(self._loop.run_in_executor(None, self._move, at, left, _PATIENCE))
             self.sent += moved
-            self._moved += moved
             if not moved:
                 await self._wait_for_room()
 
@@ -74,21 +77,25 @@ class Outlet:
 
     async def _wait_for_room(self) -> None:
         """Raises ClientTooSlow."""
-        if not self._limits.rate:
-            self._since = self._loop.time()
-        elif self._loop.time() - self._since > self._limits.patience:
-            if self._moved < self._limits.rate * self._limits.patience:
-                raise ClientTooSlow
-            self._since, self._moved = self._loop.time(), 0
         has_room = asyncio.Event()
         self._loop.add_writer(self._socket.fileno(), has_room.set)
         try:
-            async with asyncio.timeout(self._limits.patience if self._limits.rate else None):
-                await has_room.wait()
-        except TimeoutError:
-            raise ClientTooSlow from None
+            while not has_room.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._limits.patience):
+                        await has_room.wait()
+                self._judge()
         finally:
             self._loop.remove_writer(self._socket.fileno())
+
+    def _judge(self) -> None:
+        """By what the client has, because a socket tells of room only when there is much. Raises ClientTooSlow."""
+        if self._loop.time() - self._judged_at < self._limits.patience:
+            return
+        taken = self.sent - left_to_take(self._transport)
+        if taken - self._taken < self._limits.rate * self._limits.patience:
+            raise ClientTooSlow
+        self._judged_at, self._taken = self._loop.time(), taken
 
     def _move(self, offset: int, count: int, patience: int = 0) -> int:
         """Returns how many bytes went, in one turn or until the client took no more for `patience` milliseconds."""
@@ -113,6 +120,15 @@ class Outlet:
                 break
             at += moved
         return at - offset
+
+
+def left_to_take(transport: asyncio.Transport) -> int:
+    """Bytes that were written and that the client has not said it has; what the system has of them only if it tells."""
+    left = transport.get_write_buffer_size()
+    with contextlib.suppress(OSError):
+        sent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        left += int.from_bytes(sent, sys.byteorder)
+    return left
 
 
 def read_in_memory(file: int, offset: int, count: int) -> bytes | None:

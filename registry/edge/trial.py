@@ -1,9 +1,9 @@
 """What of the edge works with the uvicorn that is installed, tried out before the first client comes."""
 
 import asyncio
+import os
 import socket
-import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -16,7 +16,7 @@ from registry.api.extensions import ZERO_COPY
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-_SECONDS = 2
+_SECONDS = 30  # on a machine that is busy with starting up
 _CONTENT = b"entrepot" * 16_384  # more than leaves in one write
 _HEADERS = [(b"Content-Length", b"%d" % len(_CONTENT))]
 _REQUEST = b"GET %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -31,11 +31,15 @@ class Findings:
 
 
 def try_out(protocol: Callable[..., Any]) -> Findings:
-    """What does not work is logged, with the reason."""
-    with tempfile.TemporaryFile() as file, socket.create_server(("127.0.0.1", 0)) as listener:
-        file.write(_CONTENT)
-        file.flush()
-        return uvloop.run(_try_out(protocol, file, listener))
+    """What does not work is logged, with the reason; what cannot be tried, too, and is believed to work."""
+    try:
+        with open(os.memfd_create("trial"), "r+b") as file, socket.create_server(("127.0.0.1", 0)) as listener:  # noqa: PTH123 - it has no path
+            file.write(_CONTENT)
+            file.flush()
+            return uvloop.run(_try_out(protocol, file, listener))
+    except (OSError, AttributeError) as problem:
+        log.warning("the edge could not be tried out", problem=repr(problem))
+        return Findings(serves=True, sends_files=hasattr(os, "sendfile"))
 
 
 async def _try_out(protocol: Callable[..., Any], file: IO[bytes], listener: socket.socket) -> Findings:
@@ -75,11 +79,20 @@ async def _ask(host: str, port: int, path: bytes) -> bytes:
         writer.close()
 
 
-async def _works(asking: Awaitable[bytes], warning: str) -> bool:
+async def _works(asking: Coroutine[Any, Any, bytes], warning: str) -> bool:
+    """What a protocol raises where the loop calls it would else be a client that waits."""
+    task = asyncio.ensure_future(asking)
+    raised: list[object] = []
+
+    def note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        raised.append(context.get("exception") or context["message"])
+        task.cancel()
+
+    asyncio.get_running_loop().set_exception_handler(note)
     try:
-        answer = await asyncio.wait_for(asking, _SECONDS)
-    except Exception as problem:  # noqa: BLE001 - whatever it is, there is another way
-        log.warning(warning, problem=repr(problem))
+        answer = await asyncio.wait_for(task, _SECONDS)
+    except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - whatever it is, there is another way
+        log.warning(warning, problem=repr(raised[0] if raised else problem))
         return False
     head, _, content = answer.partition(b"\r\n\r\n")
     works = head.startswith(b"HTTP/1.1 200 OK\r\n") and content == _CONTENT

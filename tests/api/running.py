@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.app import create_app
+from registry.edge.trial import Findings
 from registry.identity import Clock, milliseconds_now
 from registry.server import _Server, _settings
 from storage.killpoints import Reach, pass_by
@@ -16,6 +17,7 @@ from tests.api.wire import HOST, SECONDS, Call, Connection, Reply, send
 from tests.stored import open_stored, read_rows
 
 _DRAIN_SECONDS = 2
+_FINDINGS = {edge: Findings(serves=edge == "on", sends_files=edge == "on") for edge in ("on", "off")}
 
 
 class RunningServer:
@@ -32,7 +34,7 @@ class RunningServer:
         self.port = int(self._listener.getsockname()[1])
         app = create_app(config, clock=clock, reach=reach)
         is_listening = threading.Event()
-        self._server = _Server(app, _settings(app, config), is_listening.set)
+        self._server = _Server(app, _settings(app, config, _FINDINGS[config.edge]), is_listening.set)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), name=f"server-{self.port}")
         self._thread.start()
         assert is_listening.wait(SECONDS), "the server did not start"

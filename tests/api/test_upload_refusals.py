@@ -223,8 +223,9 @@ def test_too_many_uploads(serve: Serve) -> None:
     """The next one is told to try again; status and cancel are not refused, and all goes on when one has ended."""
     server = serve(uploads_at_once=1)
     repository = Repository(server)
-    first, second = repository.start(), repository.start()
+    first, second, third = repository.start(), repository.start(), repository.start()
     content = fresh_blob(10)
+    assert server.call("PATCH", third, body=content).status == 202
     with server.connect() as connection:
         connection.write(head(Call("PATCH", first, (("Content-Length", "10"),)), server.port))
         wait_until(server.has_writer, "the first is being written")
@@ -238,6 +239,7 @@ def test_too_many_uploads(serve: Serve) -> None:
                 reply = other.read(call[0])
             assert (reply.status, reply["Retry-After"]) == (503, "5")
         assert server.call("GET", second).status == 204
+        assert server.call("PUT", f"{third}?digest={digest_of(content)}").status == 201  # all of it has come before
         connection.write(content)
         assert connection.read("PATCH").status == 202
     assert server.call("PUT", f"{second}?digest={digest_of(content)}", body=content).status == 201

@@ -16,8 +16,8 @@ from registry.server import _settings
 from tests.places import make_config
 
 
-class Silent(Connection):
-    """Of a uvicorn that has another set of tasks: nothing is ever answered as it should be."""
+class Failing(Connection):
+    """Answers, but not what the application has said."""
 
     def write(self, content: bytes) -> None:
         super().write(content.replace(b"200 OK", b"500 No"))
@@ -39,7 +39,7 @@ class Unsent(Connection):
 
 TRIALS: dict[str, tuple[Callable[..., Any], Findings, int]] = {
     "all is well": (Connection, Findings(serves=True, sends_files=True), 0),
-    "other answers": (Silent, Findings(serves=False, sends_files=False), 1),
+    "other answers": (Failing, Findings(serves=False, sends_files=False), 1),
     "another server": (OfAnotherServer, Findings(serves=False, sends_files=False), 1),
     "no files": (Unsent, Findings(serves=True, sends_files=False), 1),
 }
@@ -56,4 +56,4 @@ def test_trials(protocol: Callable[..., Any], findings: Findings, warnings: int)
 def test_what_serves_then(tmp_path: Any) -> None:
     """Uvicorn's own HTTP, where ours does not work."""
     config = make_config(tmp_path)
-    assert _settings(Connection, config, None, Findings(serves=False, sends_files=False)).http == "httptools"  # type: ignore[arg-type]  # no app is called
+    assert _settings(Connection, config, Findings(serves=False, sends_files=False)).http == "httptools"  # type: ignore[arg-type]  # no app is called

@@ -203,7 +203,9 @@ class Late:
 
     def __init__(self, registry: Registry, held: HeldDatabase) -> None:
         self.registry = registry
-        self.uploads = Uploads(held, registry.store, registry.clock, new_id, UploadTerms(LEASE))
+        self.uploads = Uploads(
+            held, registry.store, registry.clock, new_id, UploadTerms(LEASE, blob_bytes=1 << 30, at_once=100)
+        )
 
     async def begin(self, *chunks: bytes) -> str:
         session = await self.registry.uploads.start(NAME, "sha256", BY)
