@@ -4,7 +4,9 @@ import asyncio
 import json
 from datetime import UTC, datetime
 
+from registry.api.observe import Line
 from registry.api.request_log import Batch, Stamp
+from registry.api.tallies import Tally
 
 
 def test_stamps() -> None:
@@ -46,3 +48,14 @@ def test_lines_of_one_turn() -> None:
     assert lines[0] == same | {"milliseconds": 0.25, "request_id": "id-0"}
     assert lines[3] == same | {"milliseconds": 0.5, "request_id": "id-3", "level": "error"}
     assert [line["request_id"] for line in lines] == [f"id-{number}" for number in range(5)]
+
+
+def test_a_log_that_nobody_reads() -> None:
+    """The request is counted, and answered."""
+
+    def write(milliseconds: float, request_id: str) -> None:
+        raise BrokenPipeError(milliseconds, request_id)
+
+    tally = Tally()
+    Line(tally, 1, 2, write).note(0.0, "id")
+    assert (tally.requests, tally.received, tally.sent) == (1, 1, 2)

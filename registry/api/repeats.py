@@ -60,10 +60,6 @@ class _Repeat:
     after: bytes
     content: bytes
 
-    @property
-    def size(self) -> int:
-        return len(self.before) + len(self.after) + len(self.content) + _OVERHEAD
-
 
 class Repeats:
     """To be asked from one event loop."""
@@ -114,6 +110,8 @@ class Repeats:
         """Keep the answer, if it may be given again."""
         if not (record.may_repeat and draft.content is not None and draft.status == HTTPStatus.OK and draft.head):
             return
+        if self._clock() >= record.holds_until:  # a password's request least of all is kept for nothing
+            return
         # A looks something up, B commits, A keeps the old under the new version: so that of A's beginning counts.
         if len(draft.content) > _LARGEST or self._find_version() != draft.version:
             return
@@ -121,7 +119,7 @@ class Repeats:
         repeat = _Repeat(draft.version, record.holds_until, effects, line, *draft.head, draft.content)
         self._forget(draft.key)
         self._kept[draft.key] = repeat
-        self._size += len(draft.key[1]) + repeat.size
+        self._size += _size(draft.key, repeat)
         while self._size > _MOST:
             self._forget(next(iter(self._kept)))
 
@@ -134,7 +132,12 @@ class Repeats:
     def _forget(self, key: Key) -> None:
         repeat = self._kept.pop(key, None)
         if repeat is not None:
-            self._size -= len(key[1]) + repeat.size
+            self._size -= _size(key, repeat)
+
+
+def _size(key: Key, repeat: _Repeat) -> int:
+    """In memory, about: the log's line has parts of the request, at up to five characters for a byte."""
+    return 6 * len(key[1]) + len(repeat.before) + len(repeat.after) + len(repeat.content) + _OVERHEAD
 
 
 def _split(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes] | None:

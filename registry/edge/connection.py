@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from registry.api.extensions import BYTES, ZERO_COPY
+from registry.api.extensions import ZERO_COPY
 from registry.api.repeats import Repeats
 from registry.edge.deadline import Deadline
 from registry.edge.exchange import OK, Exchange
@@ -113,9 +113,8 @@ class Connection(asyncio.Protocol):
         begun = self._begun
         self._unread += data
         self._read_on()
-        alone = self._answering if may_repeat and self._begun == begun + 1 and self._is_last else None
-        if alone is not None and alone.keeps:
-            alone.scope[BYTES] = data
+        if may_repeat and self._begun == begun + 1 and self._is_last and self._answering is not None:
+            self._answering.note_bytes(data)
 
     @property
     def _is_idle(self) -> bool:
@@ -194,7 +193,8 @@ class Connection(asyncio.Protocol):
         self._head = None
         version = self._parser.get_http_version()
         scope = self._make_scope(self._parser.get_method().decode("ascii"), version, head)
-        keeps = version == "1.1" and self._parser.should_keep_alive()
+        # What follows a CONNECT is for whom it names: it is no request to us, nor a body.
+        keeps = version == "1.1" and self._parser.should_keep_alive() and scope["method"] != "CONNECT"
         has_body = head.length != 0
         self._reading = Exchange(self, scope, has_body=has_body, expects=head.expects_continue, keeps=keeps)
         self._waited, self._body_size, self._length = 0.0, 0, head.length
@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         outlet = Outlet(self._transport, file, self._limits)
         try:
             await outlet.send(head, offset, count)
-        except (ClientTooSlow, ConnectionError):
+        except (ClientTooSlow, ConnectionError, TimeoutError):
             self.abort()
         finally:
             outlet.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from starlette.types import ASGIApp, Message
 
-from registry.api.extensions import ZERO_COPY
+from registry.api.extensions import BYTES, ZERO_COPY
 from registry.edge.outlet import SMALL, read_in_memory
 from registry.errors import RegistryError
 
@@ -56,6 +56,11 @@ class Exchange:
         self._left: int | None = 0  # bytes of the answer's body that are to come; None: chunked
 
     # The connection's side.
+
+    def note_bytes(self, request: bytes) -> None:
+        """It came alone, and has no body: these bytes are all of it."""
+        if self.keeps:  # else the same bytes do more than to ask
+            self.scope[BYTES] = request
 
     def take(self, piece: bytes) -> bool:
         """A piece of the body. Returns whether the next one may come."""

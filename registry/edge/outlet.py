@@ -23,7 +23,8 @@ _AT_ONCE = 1 << 20  # bytes that the event loop itself sends: some hundred micro
 _LOOKED_AT = 256 << 10  # bytes: so far apart it is asked what lies in memory
 _PIECE = 8 << 20  # bytes of one call: at most as many as the socket has room for
 _TURN = 0.25  # seconds that a thread sends before others have their turn
-_PATIENCE = 50  # milliseconds that a thread waits for a client
+_FAST = 1 << 20  # bytes that a client has taken in a turn so far: a thread waits for one that takes more
+_PATIENCE = 5  # milliseconds that it does
 
 
 class ClientTooSlow(Exception):
@@ -107,7 +108,7 @@ class Outlet:
             try:
                 moved = os.sendfile(self._socket.fileno(), self._file, at, min(end - at, _PIECE))
             except BlockingIOError:
-                if not (patience and room.poll(patience)):
+                if not (patience and at - offset > _FAST and room.poll(patience)):
                     break
                 continue
             except OSError:

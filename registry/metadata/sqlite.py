@@ -93,7 +93,7 @@ class SqliteDatabase:
             self._reader.pragma("query_only", 1)
             self._reader.execute("SELECT 1 FROM sqlite_schema").fetchall()  # the log has an index from now on
             self.file_number = path.stat().st_ino
-        self._find_version = find_header(path.with_name(f"{path.name}-shm")) or self._ask_version
+        self._find_version = find_header(_index(path)) or self._ask_version
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._is_open = True
         self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
@@ -183,6 +183,12 @@ class SqliteDatabase:
                 raise job.problem  # a full disk or an I/O error has undone the whole group already
             self._writer.execute("ROLLBACK TO job")
         self._writer.execute("RELEASE job")
+
+
+def _index(path: Path) -> Path:
+    """Of the write-ahead log; it lies beside the file itself, not beside a link to it."""
+    path = path.resolve()
+    return path.with_name(f"{path.name}-shm")
 
 
 def _keep_private(path: Path) -> None:

@@ -23,7 +23,7 @@ def find_header(index: Path) -> Callable[[], bytes] | None:
     """
     try:
         found = index.stat()
-        lines = [line.split() for line in _MAPS.read_text().splitlines()]
+        lines = [line.split() for line in _MAPS.read_text(errors="replace").splitlines()]
     except OSError:
         return None
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}", str(found.st_ino)

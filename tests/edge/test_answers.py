@@ -160,6 +160,13 @@ def test_many_upgrades() -> None:
     assert ask(saying(START, body(b"abc")), request * 2_000).count(b"HTTP/1.1 200") == 2_000
 
 
+def test_what_follows_connect() -> None:
+    """It is for whom the request names, so it is no request to us."""
+    inner = REQUEST % b"GET"
+    outer = b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(inner)
+    assert ask(saying(START, body(b"abc")), outer + inner).count(b"HTTP/1.1 ") == 1
+
+
 def test_a_packet_full_of_requests() -> None:
     """Only a few of them are known at a time, however slow the first one's answer is; all are answered."""
     begun, may_end = threading.Event(), threading.Event()
