@@ -23,6 +23,7 @@ from tests.places import only_on
 from tests.servers.postgres import fresh_database
 from tests.servers.s3_proxy import Answer, S3Proxy
 from tests.servers.seaweed import SeaweedServer, fresh_place, seaweed
+from tests.waiting import wait_until
 
 __all__ = ["_plain_logs", "seaweed"]
 
@@ -208,11 +209,14 @@ def test_a_bucket(bucket: S3Proxy) -> None:
     found = findings(examine())["bucket"]
     for told in ("multipart", "conditional writes", "redirects", "clean-up"):
         assert told in found
-    done = [call for call in bucket.calls if call.status in (200, 204)]
-    made = {call.key for call in done if call.operation in ("PutObject", "CompleteMultipartUpload")}
-    gone = {call.key for call in done if call.operation == "DeleteObject"}
+    made = objects_of(bucket, "PutObject", "CompleteMultipartUpload")
     assert made
-    assert made <= gone
+    wait_until(lambda: made <= objects_of(bucket, "DeleteObject"), "the last answer is noted, too")
+
+
+def objects_of(bucket: S3Proxy, *operations: str) -> set[str]:
+    """Those that were made, or removed, by one of the operations."""
+    return {call.key for call in bucket.calls if call.status in (200, 204) and call.operation in operations}
 
 
 def test_a_bucket_that_refuses(bucket: S3Proxy) -> None:
