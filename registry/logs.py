@@ -1,11 +1,11 @@
 """Structured logs on standard error: one JSON object a line, or text for a person at a terminal."""
 
+import contextlib
 import logging
 import os
 import sys
 import time
-from functools import partial
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
@@ -24,10 +24,11 @@ def configure(log_format: str) -> RequestLog:
         Stamp(time.time_ns),
         structlog.processors.format_exc_info,
     ]
+    output = Output(sys.stderr)
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", output)),
         cache_logger_on_first_use=False,
     )
     foreign = logging.StreamHandler(sys.stderr)
@@ -39,12 +40,22 @@ def configure(log_format: str) -> RequestLog:
     )
     logging.basicConfig(handlers=[foreign], level=logging.WARNING, force=True)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of every client that tries TLS first
-    return StructuredLog() if is_text else Batch(partial(_write_at_once, sys.stderr), time.time_ns)
+    return StructuredLog() if is_text else Batch(output.write, time.time_ns)
 
 
-def _write_at_once(file: TextIO, content: str) -> None:
-    file.write(content)
-    file.flush()
+class Output:
+    """A file with a line for each write. Where nobody reads it any more, or its disk is full, nothing ends for that."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, lines: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(lines)
+            self._file.flush()
+
+    def flush(self) -> None:
+        """All is written already."""
 
 
 def _for_a_person(logger: object, name: str, event: structlog.typing.EventDict) -> str | bytes:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
-from registry.api.observe import Line
+import pytest
+
 from registry.api.request_log import Batch, Stamp
-from registry.api.tallies import Tally
 
 
 def test_stamps() -> None:
@@ -50,12 +52,15 @@ def test_lines_of_one_turn() -> None:
     assert [line["request_id"] for line in lines] == [f"id-{number}" for number in range(5)]
 
 
-def test_a_log_that_nobody_reads() -> None:
-    """The request is counted, and answered."""
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_log_that_nobody_reads(log_format: str) -> None:
+    """Requests are answered and servers end all the same, whether their reader has gone or they closed it."""
+    program = f"import os, structlog; from registry import logs; logs.configure({log_format!r}); {LOGGING}"
+    for closing in ("os.close(2)", "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)"):
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("CLOSE", closing)], stdout=subprocess.PIPE, check=True
+        )
+        assert done.stdout == b"said\n"
 
-    def write(milliseconds: float, request_id: str) -> None:
-        raise BrokenPipeError(milliseconds, request_id)
 
-    tally = Tally()
-    Line(tally, 1, 2, write).note(0.0, "id")
-    assert (tally.requests, tally.received, tally.sent) == (1, 1, 2)
+LOGGING = "CLOSE; structlog.get_logger().info('ending'); os.write(1, b'said\\n'); os._exit(0)"

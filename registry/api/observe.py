@@ -67,11 +67,8 @@ class Line:
         """`started` as `monotonic` has it."""
         seconds = monotonic() - started
         self.tally.add(seconds, self.received, self.sent)
-        try:
-            if self.write is not None:
-                self.write(round(seconds * 1000, 3), request_id)
-        except (OSError, ValueError):  # nobody reads the log any more: that is no reason to answer nobody
-            return
+        if self.write is not None:
+            self.write(round(seconds * 1000, 3), request_id)
 
 
 class Observer:
